@@ -1,0 +1,45 @@
+"""Errors that a user causes or meets: one line each, with the exit code that the command line gives them.
+
+Imports nothing of ours and nothing heavy, so that every part of the house may raise them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class GansweepError(Exception):
+    """A failure that is told in one line, without a traceback; `exit_code` is the process's exit status."""
+
+    exit_code = 1
+
+
+class UserError(GansweepError):
+    """The request was wrong (exit 2): the message says what, where and the nearest valid choice."""
+
+    exit_code = 2
+
+
+class Missing(UserError):
+    """Something needed is not there (exit 3): weights, a device, a server, an extra; says how to get it."""
+
+    exit_code = 3
+
+
+class RunFailed(GansweepError):
+    """A run began and failed (exit 1); what it had kept stays."""
+
+    exit_code = 1
+
+
+def nearest(name: str, choices: Iterable[str], most: int = 8) -> str:
+    """Return the end of an error line that offers the nearest of `choices` to `name`, or lists them when none is near."""
+    names = sorted(set(choices))
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    if not names:
+        return ""
+    listed = ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")
+    return f"; choices: {listed}"
