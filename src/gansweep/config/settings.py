@@ -1,0 +1,171 @@
+"""The settings of a run: one pydantic model whose fields are the keys of conf/, each with its type and range.
+
+Hydra composes the YAML and knows the keys; this model knows what a value may be. Everything downstream of the command
+line takes a `Settings`. `settings.model_dump(mode="json")` is what a run records and `Settings.model_validate` of that
+gives the same settings back. The defaults that count for a new run are the YAML's; those here let a run that was
+recorded before a key existed be read again, and keep tests short.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from gansweep.config.kinds import (
+    Byte,
+    Count,
+    Decay,
+    Flag,
+    Names,
+    Node,
+    NonNegative,
+    OpenNode,
+    OpenShare,
+    Real,
+    Seed,
+    Share,
+    Text,
+    Whole,
+)
+from gansweep.config.learning import (
+    ModelSettings,
+    NetOptimizer,
+    OptimizerSettings,
+    PhaseTiming,
+    ScheduleSettings,
+    WarmStart,
+)
+
+__all__ = [
+    "CheckpointSettings",
+    "DataSettings",
+    "EvalSettings",
+    "JudgeSettings",
+    "ModelSettings",
+    "NetOptimizer",
+    "OptimizerSettings",
+    "PhaseTiming",
+    "RuntimeSettings",
+    "ScheduleSettings",
+    "Settings",
+    "TrackerSettings",
+    "WarmStart",
+]
+
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+
+
+class DataSettings(OpenNode):
+    """`data`: which pictures, and how they become pixels. Keys of one kind of set only are checked by its reader."""
+
+    name: Text
+    target: str | None = Field(default=None, alias="_target_")
+    path: Text | None = None
+    size: Count = 64
+    channels: Literal[1, 3] = 3
+    normalize: Literal["tanh", "unit", "zscore"] = "tanh"
+    resize: Literal["pad", "stretch", "crop"] = "pad"
+    pad_value: Byte | Annotated[list[Byte], Field(min_length=1, max_length=4)] = 255
+    flip: Flag = False
+    include: Names | None = None
+    exclude: Names | None = None
+    val_fraction: Decay = 0.05
+    limit: Count | None = None
+    cache_dir: Text | None = None
+    on_bad: Literal["fail", "skip"] = "fail"
+    max_bad_fraction: Share = 0.1
+
+
+class RuntimeSettings(Node):
+    """`runtime`: on what and how a run computes; none of it may change what is learnt but for rounding."""
+
+    device: Device = "auto"
+    engine: Literal["auto", "eager"] = "eager"
+    precision: Literal["fp32", "bf16", "fp64"] = "fp32"
+    threads: Count | None = None
+    channels_last: Flag = True
+    accumulate: Count = 1
+    ema_decay: OpenShare | None = None
+    reach: Literal["error", "warn"] = "error"
+    deterministic: Flag = True
+    progress: Flag = True
+    fp32_nets: Names = Field(default_factory=list)
+
+
+class TrackerSettings(Node):
+    """`tracker`: where the record goes; `drain_s` is how long the end of a run waits for what is not yet sent."""
+
+    kind: Literal["mlflow", "none"] = "mlflow"
+    uri: Text | None = None
+    experiment: Text = "gansweep"
+    drain_s: NonNegative = 20.0
+
+
+class JudgeSettings(OpenNode):
+    """`judge`: the classifier that scores samples, and the file of its weights."""
+
+    name: Annotated[Text, Field(min_length=1)]
+    target: str | None = Field(default=None, alias="_target_")
+    weights: Text | None = None
+    batch_size: Annotated[Count, Field(le=4096)] = 32
+
+
+class EvalSettings(Node):
+    """`eval`: how many samples are drawn from which seed, and in how many splits they are scored."""
+
+    n: Count = 5000
+    seed: Seed = 0
+    splits: Annotated[Count, Field(le=1000)] = 10
+    batch_size: Annotated[Count, Field(le=4096)] = 64
+    ema: Flag = True
+    device: Device | None = None
+
+    @model_validator(mode="after")
+    def _a_sample_per_split(self) -> EvalSettings:
+        if self.n < self.splits:
+            raise ValueError(f"n ({self.n}) must be at least splits ({self.splits})")
+        return self
+
+
+class CheckpointSettings(Node):
+    """`checkpoint`: how many step files stay, and which metric (if any) picks best.pt."""
+
+    keep: Count = 3
+    best_by: Text | None = None
+    best_mode: Literal["min", "max"] = "min"
+    upload: Flag = True
+
+
+class Settings(Node):
+    """Everything that decides a run. Counts are in generator optimiser steps; 0 in a `*_every` means never."""
+
+    seed: Seed = 0
+    steps: Count
+    batch_size: Count
+    log_every: Count = 50
+    sample_every: Whole = 500
+    val_every: Whole = 500
+    checkpoint_every: Whole = 1000
+    name: Text | None = None
+    note: Text | None = None
+    terms: dict[str, dict[str, str]] = Field(default_factory=dict)
+    model: ModelSettings
+    scales: dict[str, Real | None]
+    optimizer: OptimizerSettings
+    schedule: ScheduleSettings = ScheduleSettings()
+    data: DataSettings
+    runtime: RuntimeSettings = RuntimeSettings()
+    tracker: TrackerSettings = TrackerSettings()
+    judge: JudgeSettings
+    eval: EvalSettings = EvalSettings()
+    checkpoint: CheckpointSettings = CheckpointSettings()
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Settings:
+        if self.batch_size % self.runtime.accumulate:
+            raise ValueError(
+                f"runtime.accumulate ({self.runtime.accumulate}) must divide batch_size ({self.batch_size}):"
+                " micro-batches are equal"
+            )
+        return self
