@@ -102,7 +102,7 @@ class PhaseTiming(Node):
     start: Whole = Field(default=0, alias="from")
     until: Count | None = None
     new_batch: Flag = True
-    watch: Flag = True
+    watch: Flag = False
 
     @field_validator("every", "repeat")
     @classmethod

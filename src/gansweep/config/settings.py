@@ -8,7 +8,7 @@ recorded before a key existed be read again, and keep tests short.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -22,6 +22,7 @@ from gansweep.config.kinds import (
     NonNegative,
     OpenNode,
     OpenShare,
+    Positive,
     Real,
     Seed,
     Share,
@@ -56,32 +57,48 @@ __all__ = [
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 
 
-class DataSettings(OpenNode):
-    """`data`: which pictures, and how they become pixels. Keys of one kind of set only are checked by its reader."""
+class DataSettings(Node):
+    """`data`: which pictures, and how they become pixels. One set of keys for every kind of data set.
 
-    name: Text
+    `args` are a user's own class's (`_target_`). Paths, tags and what a reader needs are checked by the data part.
+    """
+
+    name: Annotated[Text, Field(min_length=1)]
     target: str | None = Field(default=None, alias="_target_")
+    args: dict[str, Any] = Field(default_factory=dict)
     path: Text | None = None
-    size: Count = 64
+    part: Literal["train", "test", "all"] = "all"
+    size: Annotated[Count, Field(ge=4, le=2048)] = 64
     channels: Literal[1, 3] = 3
     normalize: Literal["tanh", "unit", "zscore"] = "tanh"
     resize: Literal["pad", "stretch", "crop"] = "pad"
-    pad_value: Byte | Annotated[list[Byte], Field(min_length=1, max_length=4)] = 255
+    resample: Literal["nearest", "box", "bilinear", "bicubic", "lanczos"] = "bicubic"
+    pad_value: Byte | Annotated[list[Byte], Field(min_length=3, max_length=3)] | Literal["edge"] = 255
     flip: Flag = False
-    include: Names | None = None
-    exclude: Names | None = None
+    skin_tones: Flag = False
+    flags: Flag = False
+    include: Names = Field(default_factory=list)
+    exclude: Names = Field(default_factory=list)
+    orientation: Literal["any", "portrait", "landscape"] = "any"
+    name_tags: Flag = False
+    group_by: Literal["file", "folder"] = "file"
     val_fraction: Decay = 0.05
     limit: Count | None = None
     cache_dir: Text | None = None
+    ram_limit_mb: Whole = 1024
+    workers: Annotated[Count, Field(le=256)] | None = None
     on_bad: Literal["fail", "skip"] = "fail"
-    max_bad_fraction: Share = 0.1
+    max_bad_fraction: Share = 0.01
+    min_side: Count = 8
+    max_aspect: Annotated[Real, Field(ge=1)] = 8.0
+    max_megapixels: Positive = 100.0
 
 
 class RuntimeSettings(Node):
     """`runtime`: on what and how a run computes; none of it may change what is learnt but for rounding."""
 
     device: Device = "auto"
-    engine: Literal["auto", "eager"] = "eager"
+    engine: Literal["auto", "eager"] = "auto"
     precision: Literal["fp32", "bf16", "fp64"] = "fp32"
     threads: Count | None = None
     channels_last: Flag = True
@@ -98,8 +115,8 @@ class TrackerSettings(Node):
 
     kind: Literal["mlflow", "none"] = "mlflow"
     uri: Text | None = None
-    experiment: Text = "gansweep"
-    drain_s: NonNegative = 20.0
+    experiment: Annotated[Text, Field(max_length=250, pattern=r"\S")] = "gansweep"
+    drain_s: Annotated[NonNegative, Field(le=86400)] = 20.0
 
 
 class JudgeSettings(OpenNode):
@@ -129,9 +146,9 @@ class EvalSettings(Node):
 
 
 class CheckpointSettings(Node):
-    """`checkpoint`: how many step files stay, and which metric (if any) picks best.pt."""
+    """`checkpoint`: how many step files stay (null: all), and which metric (if any) picks best.pt."""
 
-    keep: Count = 3
+    keep: Count | None = 3
     best_by: Text | None = None
     best_mode: Literal["min", "max"] = "min"
     upload: Flag = True
