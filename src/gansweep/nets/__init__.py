@@ -1,0 +1,1 @@
+"""Blocks and networks: torch only, no losses, no optimizers."""

@@ -1,0 +1,78 @@
+"""Convolutional VAE (Kingma and Welling 2014), driven by one list of convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from gansweep.nets.blocks import OUTPUTS, choose, initialise
+from gansweep.nets.vae import ConvDecoder, ConvEncoder
+from gansweep.nets.vaegan import scaled
+from gansweep.system import Phase, Shared, Spec
+from gansweep.systems.parts import check_reduction, encode, kld_term, reconstruction_terms
+
+
+class Vae:
+    """Networks enc and dec, one phase `fit` that learns both: reconstruction plus KL.
+
+    `conv` is a list of {filters, kernel, stride}; `width_factor` multiplies filters and the dense layer. Pictures are
+    (B, channels, size_px, size_px). Raises ConfigError for a size that the total stride does not divide.
+    """
+
+    counts = "fit"
+
+    def __init__(
+        self,
+        size_px: int,
+        channels: int,
+        latent: int,
+        conv: Sequence[Mapping[str, int]],
+        dense: int,
+        norm: str,
+        act: str,
+        slope: float,
+        output: str,
+        init: str,
+        reduction: Mapping[str, str],
+        width_factor: float = 1.0,
+        knobs: Mapping[str, float] | None = None,
+    ):
+        choose("model.output", output, OUTPUTS)
+        check_reduction(reduction)
+        conv = [{**entry, "filters": scaled(entry["filters"], width_factor)} for entry in conv]
+        part = {"norm": norm, "act": act, "slope": slope}
+        self.nets: dict[str, nn.Module] = {
+            "enc": ConvEncoder(size_px, channels, conv, scaled(dense, width_factor), latent, part),
+            "dec": ConvDecoder(size_px, channels, conv, latent, part),
+        }
+        for net in self.nets.values():
+            initialise(net, init, slope)
+        self.output = OUTPUTS[output]
+        self.inputs = {"image": Spec((channels, size_px, size_px))}
+        self.noise = {"eps": Spec((latent,), "normal"), "prior": Spec((latent,), "normal")}
+        self.knobs = {"huber_delta": 1.0, **(knobs or {})}
+        self.memory: dict[str, Tensor] = {}
+        self.shared: dict[str, Shared] = {}
+        self.phases = (
+            Phase(
+                name="fit",
+                learns=("enc", "dec"),
+                views={
+                    "code": encode,
+                    "raw": lambda nets, x: nets.dec(x["code"].z),
+                    "rec": lambda nets, x: self.output(x["raw"]),
+                },
+                terms={**reconstruction_terms(reduction["rec"], "raw", "rec"), "kld": kld_term(reduction["kld"])},
+                pair=("rec", "batch.image"),
+            ),
+        )
+
+    def sample(self, nets: Any, batch: Mapping[str, Tensor] | None, noise: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return {"image": pictures decoded from the prior}, (B, C, S, S), in the data's normalised range."""
+        return {"image": self.output(nets.dec(noise["prior"]))}
+
+    def reconstruct(self, nets: Any, batch: Mapping[str, Tensor], noise: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return {"image": the batch's pictures decoded from the mean of their code}."""
+        return {"image": self.output(nets.dec(nets.enc(batch["image"])[0]))}
