@@ -53,7 +53,7 @@ def make_grid(images_uint8_nchw: Tensor | np.ndarray, columns: int | None = None
 
 
 def interleave(*sets_uint8_nchw: Tensor | np.ndarray) -> np.ndarray:
-    """Zip image sets of equal shape picture by picture (original, copy, original, copy …); returns uint8 (N, C, H, W)."""
+    """Zip image sets of equal shape picture by picture (original, copy, original, copy); returns uint8 (N, C, H, W)."""
     arrays = [to_array(images) for images in sets_uint8_nchw]
     if len({array.shape for array in arrays}) != 1:
         raise ValueError(f"sets to interleave differ in shape: {[array.shape for array in arrays]}")

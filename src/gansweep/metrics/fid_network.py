@@ -1,0 +1,276 @@
+"""The FID Inception v3 of 5 December 2015: the network that the Inception Score is defined by.
+
+Layout: the TensorFlow graph of that date as its public PyTorch port names it (94 convolutions with batch norm, eps
+1e-3, and a 2048 x 1008 head). It differs from the later Inception v3: average pools leave out the padding, and the last
+block pools by maximum. Batch norm is folded into the convolutions in float64 at loading; the head's bias is left out,
+as in the original score.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SIZE_PX = 299
+CLASSES = 1008
+FEATURES = 2048
+BATCH_NORM_EPS = 1e-3
+
+
+@dataclass(frozen=True)
+class Conv:
+    """One convolution of the layout: output channels, kernel (height, width), stride, padding ("same" or none)."""
+
+    name: str
+    channels: int
+    kernel: tuple[int, int] = (1, 1)
+    stride: int = 1
+    padded: bool = True
+
+
+# A branch is a chain of convolutions; a tuple inside it is a fork whose outputs are concatenated.
+Branch = tuple["Conv | tuple[Conv, ...]", ...]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Parallel branches whose outputs are concatenated, then the pool branch: its kind, its stride, its convolution."""
+
+    branches: tuple[Branch, ...]
+    pool: str
+    pool_conv: Conv | None = None
+
+
+def _narrow(channels: int) -> Conv:
+    return Conv("branch_pool", channels)
+
+
+def _block_a(pool_channels: int) -> Block:
+    five = (Conv("branch5x5_1", 48), Conv("branch5x5_2", 64, (5, 5)))
+    double = (Conv("branch3x3dbl_1", 64), Conv("branch3x3dbl_2", 96, (3, 3)), Conv("branch3x3dbl_3", 96, (3, 3)))
+    return Block(((Conv("branch1x1", 64),), five, double), "average", _narrow(pool_channels))
+
+
+def _block_b() -> Block:
+    double = (
+        Conv("branch3x3dbl_1", 64),
+        Conv("branch3x3dbl_2", 96, (3, 3)),
+        Conv("branch3x3dbl_3", 96, (3, 3), 2, False),
+    )
+    return Block(((Conv("branch3x3", 384, (3, 3), 2, False),), double), "halve")
+
+
+def _block_c(middle: int) -> Block:
+    seven = (
+        Conv("branch7x7_1", middle),
+        Conv("branch7x7_2", middle, (1, 7)),
+        Conv("branch7x7_3", 192, (7, 1)),
+    )
+    double = (
+        Conv("branch7x7dbl_1", middle),
+        Conv("branch7x7dbl_2", middle, (7, 1)),
+        Conv("branch7x7dbl_3", middle, (1, 7)),
+        Conv("branch7x7dbl_4", middle, (7, 1)),
+        Conv("branch7x7dbl_5", 192, (1, 7)),
+    )
+    return Block(((Conv("branch1x1", 192),), seven, double), "average", _narrow(192))
+
+
+def _block_d() -> Block:
+    three = (Conv("branch3x3_1", 192), Conv("branch3x3_2", 320, (3, 3), 2, False))
+    seven = (
+        Conv("branch7x7x3_1", 192),
+        Conv("branch7x7x3_2", 192, (1, 7)),
+        Conv("branch7x7x3_3", 192, (7, 1)),
+        Conv("branch7x7x3_4", 192, (3, 3), 2, False),
+    )
+    return Block((three, seven), "halve")
+
+
+def _block_e(pool: str) -> Block:
+    three = (
+        Conv("branch3x3_1", 384),
+        (Conv("branch3x3_2a", 384, (1, 3)), Conv("branch3x3_2b", 384, (3, 1))),
+    )
+    double = (
+        Conv("branch3x3dbl_1", 448),
+        Conv("branch3x3dbl_2", 384, (3, 3)),
+        (Conv("branch3x3dbl_3a", 384, (1, 3)), Conv("branch3x3dbl_3b", 384, (3, 1))),
+    )
+    return Block(((Conv("branch1x1", 320),), three, double), pool, _narrow(192))
+
+
+STEM: tuple[Conv | None, ...] = (
+    Conv("Conv2d_1a_3x3", 32, (3, 3), 2, False),
+    Conv("Conv2d_2a_3x3", 32, (3, 3), 1, False),
+    Conv("Conv2d_2b_3x3", 64, (3, 3)),
+    None,  # 3 x 3 maximum, stride 2
+    Conv("Conv2d_3b_1x1", 80),
+    Conv("Conv2d_4a_3x3", 192, (3, 3), 1, False),
+    None,
+)
+BLOCKS: dict[str, Block] = {
+    "Mixed_5b": _block_a(32),
+    "Mixed_5c": _block_a(64),
+    "Mixed_5d": _block_a(64),
+    "Mixed_6a": _block_b(),
+    "Mixed_6b": _block_c(128),
+    "Mixed_6c": _block_c(160),
+    "Mixed_6d": _block_c(160),
+    "Mixed_6e": _block_c(192),
+    "Mixed_7a": _block_d(),
+    "Mixed_7b": _block_e("average"),
+    "Mixed_7c": _block_e("maximum"),
+}
+
+
+class FoldedConv(nn.Conv2d):
+    """A convolution that already holds its batch norm, followed by ReLU."""
+
+    def __init__(self, conv: Conv, channels_in: int) -> None:
+        padding = (conv.kernel[0] // 2, conv.kernel[1] // 2) if conv.padded else (0, 0)
+        super().__init__(channels_in, conv.channels, conv.kernel, conv.stride, padding)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return ReLU(conv(input)), (N, C, H, W)."""
+        return F.relu_(super().forward(input))
+
+
+class FidInception(nn.Module):
+    """uint8-range float images (N, 3, H, W) → features (N, 2048) → logits (N, 1008) without bias.
+
+    Built with empty weights: fill it by `load` from a state dict in the public port's names.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convs = nn.ModuleDict()
+        channels = 3
+        for conv in STEM:
+            if conv is not None:
+                channels = self._add(conv.name, conv, channels)
+        for name, block in BLOCKS.items():
+            channels = self._add_block(name, block, channels)
+        self.head = nn.Linear(channels, CLASSES, bias=False)
+        self.eval().requires_grad_(False)
+
+    def _add(self, name: str, conv: Conv, channels_in: int) -> int:
+        self.convs[name.replace(".", "/")] = FoldedConv(conv, channels_in)
+        return conv.channels
+
+    def _add_block(self, name: str, block: Block, channels_in: int) -> int:
+        total = 0
+        for branch in block.branches:
+            channels = channels_in
+            for part in branch:
+                fork = part if isinstance(part, tuple) else (part,)
+                channels = sum(self._add(f"{name}.{conv.name}", conv, channels) for conv in fork)
+            total += channels
+        if block.pool_conv is None:
+            return total + channels_in
+        return total + self._add(f"{name}.{block.pool_conv.name}", block.pool_conv, channels_in)
+
+    def conv_names(self) -> list[str]:
+        """Return the public port's names of the 94 convolutions, in the order they run."""
+        return [name.replace("/", ".") for name in self.convs]
+
+    def conv(self, name: str) -> FoldedConv:
+        """Return the convolution of that name."""
+        return cast(FoldedConv, self.convs[name.replace(".", "/")])
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Fill the network from the public port's entries (already checked), folding batch norm in float64."""
+        with torch.no_grad():
+            for name in self.conv_names():
+                weight, bias = fold_batch_norm(state, name)
+                layer = self.conv(name)
+                layer.weight.copy_(weight)
+                cast(Tensor, layer.bias).copy_(bias)
+            self.head.weight.copy_(state["fc.weight"])
+        for name in self.conv_names():
+            kernel = self.conv(name).weight
+            kernel.data = kernel.data.contiguous(memory_format=torch.channels_last)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return pooled features (N, 2048) for float images (N, 3, H, W) in 0..255."""
+        x = (resize_tf1(images, SIZE_PX) - 128.0) / 128.0
+        x = x.contiguous(memory_format=torch.channels_last)
+        for conv in STEM:
+            x = F.max_pool2d(x, 3, 2) if conv is None else self.conv(conv.name)(x)
+        for name, block in BLOCKS.items():
+            x = self._run_block(name, block, x)
+        return x.mean(dim=(2, 3))
+
+    def _run_block(self, name: str, block: Block, x: Tensor) -> Tensor:
+        outputs = []
+        for branch in block.branches:
+            y = x
+            for part in branch:
+                fork = part if isinstance(part, tuple) else (part,)
+                results = [self.conv(f"{name}.{conv.name}")(y) for conv in fork]
+                y = results[0] if len(results) == 1 else torch.cat(results, dim=1)
+            outputs.append(y)
+        outputs.append(self._pool(name, block, x))
+        return torch.cat(outputs, dim=1)
+
+    def _pool(self, name: str, block: Block, x: Tensor) -> Tensor:
+        if block.pool == "halve":
+            return F.max_pool2d(x, 3, 2)
+        average = block.pool == "average"
+        pooled = F.avg_pool2d(x, 3, 1, 1, count_include_pad=False) if average else F.max_pool2d(x, 3, 1, 1)
+        return cast(Tensor, self.conv(f"{name}.branch_pool")(pooled))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (N, 1008) for float images (N, 3, H, W) in 0..255."""
+        return cast(Tensor, self.head(self.features(images)))
+
+
+def wanted_entries() -> dict[str, tuple[int, ...]]:
+    """Return name → shape of every entry of the public port's state dict, without its BN batch counters."""
+    with torch.device("meta"):
+        network = FidInception()
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name in network.conv_names():
+        weight = network.conv(name).weight
+        shapes[f"{name}.conv.weight"] = tuple(weight.shape)
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            shapes[f"{name}.bn.{part}"] = (weight.shape[0],)
+    return shapes | {"fc.weight": (CLASSES, FEATURES), "fc.bias": (CLASSES,)}
+
+
+def fold_batch_norm(state: dict[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
+    """Return float64 weight and bias of convolution `name` with its batch norm in it: w g/s and b - m g/s."""
+    weight = state[f"{name}.conv.weight"].double()
+    gain, bias, mean, variance = (
+        state[f"{name}.bn.{part}"].double() for part in ("weight", "bias", "running_mean", "running_var")
+    )
+    factor = gain / torch.sqrt(variance + BATCH_NORM_EPS)
+    return weight * factor.view(-1, 1, 1, 1), bias - mean * factor
+
+
+def resize_tf1(images: Tensor, size_px: int) -> Tensor:
+    """Resize float images (N, C, H, W) to (N, C, size_px, size_px) as TensorFlow 1 did: bilinear, no half-pixel shift.
+
+    Output pixel i reads input position i * H/size_px (float32, as there), between its floor and the next pixel, at the
+    border the same pixel twice; no antialiasing.
+    """
+    images = _resize_axis(images, size_px, axis=3)
+    return _resize_axis(images, size_px, axis=2)
+
+
+def _resize_axis(images: Tensor, size_px: int, axis: int) -> Tensor:
+    source_px = images.shape[axis]
+    if source_px == size_px:
+        return images
+    position = torch.arange(size_px, dtype=torch.float32) * torch.tensor(source_px / size_px, dtype=torch.float32)
+    low = position.floor().long().clamp_max(source_px - 1)
+    high = (low + 1).clamp_max(source_px - 1)
+    shape = (1, 1, size_px, 1) if axis == 2 else (1, 1, 1, size_px)
+    share = (position - low).view(shape).to(images.device, images.dtype)
+    below = images.index_select(axis, low.to(images.device))
+    above = images.index_select(axis, high.to(images.device))
+    return below + (above - below) * share
