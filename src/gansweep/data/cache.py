@@ -1,0 +1,181 @@
+"""The cache of packed sets: one folder per key, built once under a lock, and there only when it is whole.
+
+A build happens in a temporary folder beside its place and is renamed into it when every byte is on the disk. Whatever
+was interrupted leaves only such a temporary folder, which the next build removes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from gansweep.data.bad import BadFile, judge
+from gansweep.data.dataset import Dataset, Fields
+from gansweep.data.pack import FORMAT, pack
+from gansweep.data.source import Source
+from gansweep.errors import UserError
+
+if TYPE_CHECKING:
+    from gansweep.config.settings import DataSettings
+
+_KEY_DIGITS = 20
+_DRAFT_SUFFIX = ".packing"
+
+
+def cache_root(cfg: DataSettings) -> Path:
+    """Return the folder of all packed sets: data.cache_dir, or gansweep/data in the user's cache folder."""
+    if cfg.cache_dir:
+        return Path(cfg.cache_dir).expanduser().absolute()
+    home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    return Path(home) / "gansweep" / "data"
+
+
+def place_of(source: Source) -> Path:
+    """Return where the packed form of this source belongs: its name and a hash of all that changes what is packed."""
+    cfg = source.cfg
+    what = {
+        "format": FORMAT,
+        "reader": f"{type(source).__module__}.{type(source).__qualname__}",
+        "settings": {key: getattr(cfg, key) for key in source.pixel_keys},
+        "stamp": source.stamp(),
+    }
+    key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:_KEY_DIGITS]
+    return cache_root(cfg) / f"{re.sub(r'[^A-Za-z0-9_-]', '_', cfg.name)}-{key}"
+
+
+def open_cached(source: Source, *, progress: bool) -> Dataset:
+    """Open the packed form of `source`, packing it first when it is not there whole; see `gansweep.data.open_data`."""
+    place = place_of(source)
+    manifest = read_manifest(place)
+    if manifest is None:
+        manifest = _build(source, place, progress)
+    else:
+        _judge(source, manifest)
+    return load(place, manifest, source.cfg)
+
+
+def read_manifest(place: Path) -> dict[str, Any] | None:
+    """Return the manifest of a packed set, or None unless everything it lists is there in the size it lists."""
+    try:
+        manifest: dict[str, Any] = json.loads((place / "manifest.json").read_bytes())
+        whole = manifest["format"] == FORMAT and all(
+            (place / name).stat().st_size == size for name, size in manifest["bytes"].items()
+        )
+        images = np.load(place / "images.npy", mmap_mode="r", allow_pickle=False)
+        whole = whole and list(images.shape) == manifest["shape"] and images.dtype == np.uint8
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return manifest if whole else None
+
+
+def load(place: Path, manifest: dict[str, Any], cfg: DataSettings) -> Dataset:
+    """Open a whole packed set: its images mapped read-only, or in memory when they take at most data.ram_limit_mb."""
+    images: NDArray[np.uint8] = np.load(place / "images.npy", mmap_mode="r", allow_pickle=False)
+    if images.nbytes <= cfg.ram_limit_mb * 2**20:
+        images = np.array(images)
+        images.setflags(write=False)
+    fields: Fields = {"box": np.load(place / "box.npy", allow_pickle=False)}
+    if manifest["labels"]:
+        fields["label"] = np.load(place / "label.npy", allow_pickle=False)
+    with (place / "rows.jsonl").open("rb") as lines:
+        rows = [json.loads(line) for line in lines]
+    fields["id"] = [row["id"] for row in rows]
+    fields["group"] = [row["group"] for row in rows]
+    for name, key in (("caption", "captions"), ("tags", "tags")):
+        if any(row[key] for row in rows):
+            fields[name] = [row[key] for row in rows]
+    return Dataset(
+        images=images,
+        fields=fields,
+        label_names=manifest["labels"],
+        fingerprint=manifest["fingerprint"],
+        manifest=manifest,
+        source=manifest["source"],
+        val_fraction=cfg.val_fraction,
+    )
+
+
+def _build(source: Source, place: Path, progress: bool) -> dict[str, Any]:
+    """Pack under the lock of this key, unless another process has done so while we waited for it."""
+    root = place.parent
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(root / f"{place.name}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(f"gansweep: another process is packing data={source.cfg.name}; waiting for it", file=sys.stderr)
+            lock.acquire(poll_interval=0.1)
+    except OSError as error:
+        raise UserError(f"data.cache_dir: {root} cannot be written ({error.strerror}); give another folder") from error
+    try:
+        manifest = read_manifest(place)
+        if manifest is not None:
+            _judge(source, manifest)
+            return manifest
+        clean(root, held=place.name)
+        return _build_alone(source, place, progress)
+    finally:
+        lock.release()
+
+
+def _build_alone(source: Source, place: Path, progress: bool) -> dict[str, Any]:
+    draft = Path(tempfile.mkdtemp(prefix=f"{place.name}.", suffix=_DRAFT_SUFFIX, dir=place.parent))
+    try:
+        manifest, bad = pack(source, draft, progress=progress)
+        total = manifest["count"] + len(bad)
+        judge(bad, total, source.cfg.on_bad, source.cfg.max_bad_fraction, announce=True)
+        draft.chmod(0o755)
+        _sync_folder(draft)
+        if place.exists():  # Damaged: whole ones were returned before.
+            shutil.rmtree(place)
+        draft.rename(place)
+        _sync_folder(place.parent)
+        return manifest
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def clean(root: Path, held: str | None = None) -> list[Path]:
+    """Remove the temporary folders of builds that are no more, and return them; `held` names a place we hold the lock of."""
+    removed = []
+    for draft in root.glob(f"*{_DRAFT_SUFFIX}"):
+        name = draft.name.split(".")[0]
+        lock = FileLock(root / f"{name}.lock")
+        try:
+            if name != held:
+                lock.acquire(timeout=0)
+        except (Timeout, OSError):
+            continue  # Its builder lives.
+        try:
+            shutil.rmtree(draft, ignore_errors=True)
+            removed.append(draft)
+        finally:
+            if name != held:
+                lock.release()
+    return removed
+
+
+def _judge(source: Source, manifest: dict[str, Any]) -> None:
+    """Apply today's data.on_bad to what was left out when the set was packed."""
+    bad = [BadFile(**one) for one in manifest["skipped"]]
+    judge(bad, manifest["count"] + len(bad), source.cfg.on_bad, source.cfg.max_bad_fraction, announce=False)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

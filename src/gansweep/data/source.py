@@ -1,0 +1,90 @@
+"""What a data set's reader gives the packer: a list of items, and the pixels of each.
+
+A reader is reached by `data._target_`. It lists what it has (`items`), decodes one item (`picture`) and says by a cheap
+`stamp` whether anything changed since it was packed. It knows nothing of caches, batches or systems.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from gansweep.config.settings import DataSettings
+
+Pixels = NDArray[np.uint8]
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One picture before it is decoded.
+
+    `id` is unique in the set and stays the same when others are added (a relative path, a code point sequence);
+    pictures of one `group` never fall on both sides of the split.
+    """
+
+    id: str
+    group: str
+    captions: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    label: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Decoded pixels, uint8 (C, H, W), and the part that is picture rather than padding: left, top, right, bottom in px."""
+
+    pixels: Pixels
+    box: Box
+
+
+class BadPicture(Exception):
+    """A picture that cannot be used: `reason` is a short class of fault, `detail` what the decoder said."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Everything a reader has after tags and limit: the items in id order, and the names behind the class numbers."""
+
+    items: list[Item]
+    label_names: list[str] = field(default_factory=list)
+
+
+class Source(ABC):
+    """A reader of one kind of data set; see the module's first lines."""
+
+    pixel_keys: ClassVar[tuple[str, ...]] = ()
+    """Settings that change what is packed: with the stamp they make the cache's key."""
+
+    def __init__(self, cfg: DataSettings) -> None:
+        self.cfg = cfg
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise UserError or Missing when the set cannot be there; reads little and writes nothing."""
+
+    @abstractmethod
+    def stamp(self) -> str:
+        """Return text that changes whenever the set's files or the packages behind it change."""
+
+    @abstractmethod
+    def items(self) -> Listing:
+        """List the items that the settings select, in the order of their ids."""
+
+    @abstractmethod
+    def picture(self, item: Item) -> Picture:
+        """Decode one item to (channels, size, size); raise BadPicture when that fails. Called from several threads."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Say in one line what the set is, with version and licence where they are known."""
