@@ -68,7 +68,7 @@ class DataSettings(Node):
     args: dict[str, Any] = Field(default_factory=dict)
     path: Text | None = None
     part: Literal["train", "test", "all"] = "all"
-    size: Annotated[Count, Field(ge=4, le=2048)] = 64
+    size: Annotated[int, Field(strict=True, ge=4, le=2048)] = 64
     channels: Literal[1, 3] = 3
     normalize: Literal["tanh", "unit", "zscore"] = "tanh"
     resize: Literal["pad", "stretch", "crop"] = "pad"

@@ -1,0 +1,237 @@
+"""Composing a request with Hydra in the parent process: overrides in, checked settings out, errors told in one line.
+
+Nothing is created on disk here. Hydra composes the same request again when it runs it; by then it is known to be right.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import setup_globals
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from gansweep.config import conf_dir, told
+from gansweep.config.explain import select, validate
+from gansweep.config.naming import run_name
+from gansweep.config.settings import Settings
+from gansweep.errors import UserError
+
+CONFIG_NAME = "config"
+_PATHS = ("data.path", "data.cache_dir", "judge.weights", "model.warm_start.from")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run that a request asks for: its number, its own overrides, its name and its checked settings."""
+
+    number: int
+    overrides: tuple[str, ...]
+    name: str
+    settings: Settings
+
+
+def user_dirs(config_dir: str | None = None, cwd: Path | None = None) -> list[Path]:
+    """Return the folders that add groups to the shipped ones: `--config-dir` first, then conf/ where the user stands.
+
+    Raises UserError when `config_dir` is not a folder.
+    """
+    found: list[Path] = []
+    if config_dir is not None:
+        if not Path(config_dir).expanduser().is_dir():
+            raise UserError(f"--config-dir {config_dir}: no such folder")
+        found.append(Path(config_dir).expanduser().resolve())
+    own = (cwd or Path.cwd()) / "conf"
+    if own.is_dir() and own.resolve() != conf_dir().resolve():
+        found.append(own.resolve())
+    return found
+
+
+def shadowed(dirs: Sequence[Path]) -> list[Path]:
+    """Return the user's group files that are never read, because the shipped conf/ has a file of that name."""
+    files = [(folder, file.relative_to(folder)) for folder in dirs for file in sorted(folder.rglob("*.yaml"))]
+    return [folder / name for folder, name in files if len(name.parts) > 1 and (conf_dir() / name).is_file()]
+
+
+def quoted(argument: str) -> str:
+    """Return an override with its value quoted where the shell's plain text would be read as Hydra's grammar.
+
+    That is the free text of `note`, and the path of a file or folder that is there.
+    """
+    key, equals, value = argument.partition("=")
+    if not equals or not value or value[0] in "'\"" or not set(value) & set(",=(){}[]:'\" #"):
+        return argument
+    if key == "note" or (value[0] in "~/." and Path(value).expanduser().exists()):
+        return f"{key}='" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return argument
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """Return a composed configuration as plain containers, interpolations resolved, without Hydra's own node."""
+    cfg = cfg.copy()
+    if "hydra" in cfg:
+        with open_dict(cfg):
+            del cfg["hydra"]
+    values: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    for dotted in _PATHS:
+        *parents, last = dotted.split(".")
+        node, value = select(values, parents), select(values, dotted.split("."))
+        # A run id stays a run id; what is a path must mean the same from another directory tomorrow.
+        if isinstance(value, str) and value and (last != "from" or Path(value).expanduser().exists()):
+            node[last] = str(Path(value).expanduser().absolute())
+    return values
+
+
+def to_settings(cfg: DictConfig, name: str | None = None) -> Settings:
+    """Check a composed configuration; `name` fills the run's name where the user gave none."""
+    settings = validate(plain(cfg))
+    return settings if settings.name is not None or name is None else settings.model_copy(update={"name": name})
+
+
+class Session:
+    """Hydra, initialised on the shipped conf/ and the user's own folders, for as long as `session()` is open."""
+
+    def __init__(self, search: list[str]) -> None:
+        self.search = search
+        self.loader = GlobalHydra.instance().config_loader()
+        self._base = lru_cache(maxsize=64)(self._compose_groups)
+
+    def groups(self) -> list[str]:
+        """Return the names of the groups at the top."""
+        return [name for name in self.loader.list_groups("") if name != "hydra"]
+
+    def options(self, group: str) -> list[str]:
+        """Return the choices of one group."""
+        return list(self.loader.get_group_options(group))
+
+    def parse(self, overrides: Sequence[str]) -> list[Override]:
+        """Parse overrides. Raises UserError."""
+        parsed: list[Override] = []
+        for text in overrides:
+            try:
+                override = OverridesParser.create(config_loader=self.loader).parse_override(quoted(text))
+            except Exception:
+                raise UserError(told.unreadable(text)) from None
+            if not override.key_or_group:
+                raise UserError(told.unreadable(text))
+            parsed.append(override)
+        return parsed
+
+    def normal(self, overrides: Sequence[str]) -> list[str]:
+        """Return the overrides as Hydra is to get them: quoted where needed, and scale_down (no default) with its +."""
+        lines = [str(override.input_line) for override in self.parse(overrides)]
+        return [f"+{line}" if line.startswith("scale_down=") else line for line in lines]
+
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
+        """Compose; raises UserError in one line for whatever is wrong."""
+        try:
+            return compose(CONFIG_NAME, [*self.search, *overrides], return_hydra_config=True)
+        except Exception as error:
+            raise UserError(told.composition(error, overrides, self)) from None
+
+    def values(self, cfg: DictConfig, overrides: Sequence[str]) -> dict[str, Any]:
+        """Return the plain values of a composed configuration; raises UserError for what cannot be resolved."""
+        try:
+            return plain(cfg)
+        except Exception as error:
+            raise UserError(told.composition(error, overrides, self)) from None
+
+    def raw(self, overrides: Sequence[str]) -> dict[str, Any] | None:
+        """Compose quietly, for suggestions: None when that fails too."""
+        try:
+            return plain(compose(CONFIG_NAME, [*self.search, *overrides]))
+        except Exception:
+            return None
+
+    def is_group(self, key: str) -> bool:
+        """Tell whether an override's key names a group of files rather than one value."""
+        parent, _, name = key.partition("@")[0].rpartition("/")
+        return name in self.loader.list_groups(parent)
+
+    def job(self, number: int, overrides: Sequence[str]) -> Job:
+        """Compose and check one job. Raises UserError."""
+        cfg = self.compose(overrides)
+        parsed = self.parse(overrides)
+        values = self.values(cfg, overrides)
+        settings = validate(values, [override.key_or_group for override in parsed])
+        if settings.name is not None:
+            return Job(number, tuple(overrides), settings.name, settings)
+        groups = tuple(str(p.input_line) for p in parsed if self.is_group(p.key_or_group))
+        heads = tuple(line for line in groups if line.partition("=")[0] in ("experiment", "model"))
+        name = run_name(parsed, values, self._base(groups)[0], _choices(cfg), self._base(heads)[1])
+        return Job(number, tuple(overrides), name, settings.model_copy(update={"name": name}))
+
+    def _compose_groups(self, groups: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, str]]:
+        """Return the values and choices that group choices give by themselves; empty where they cannot stand alone."""
+        try:
+            cfg = compose(CONFIG_NAME, [*self.search, *groups], return_hydra_config=True)
+            return plain(cfg), _choices(cfg)
+        except Exception:
+            return {}, {}
+
+    def expand(self, overrides: Sequence[str]) -> list[list[str]]:
+        """Return the overrides of every job of a sweep, in the order in which Hydra's sweeper numbers them."""
+        parsed = self.parse(overrides)
+        for override in parsed:
+            if override.is_sweep_override() and not override.is_discrete_sweep():
+                raise UserError(
+                    f"'{override.input_line}': an interval cannot be swept; list the values, as in key=1,2,3"
+                )
+        params = self._sweeper_params(parsed)
+        return BasicSweeper.split_arguments([*params, *parsed], None)[0]
+
+    def _sweeper_params(self, parsed: list[Override]) -> list[Override]:
+        """Return what `hydra.sweeper.params` of a config file sweeps over, before the command line's own."""
+        fixed = [p.input_line or "" for p in parsed if not p.is_sweep_override()]
+        cfg = self.compose(fixed)
+        params = OmegaConf.select(cfg, "hydra.sweeper.params") or {}
+        return self.parse([f"{key}={value}" for key, value in params.items()])
+
+    def jobs(self, overrides: Sequence[str], multirun: bool) -> list[Job]:
+        """Compose and check everything a request asks for, before anything starts. Raises UserError."""
+        normal = self.normal(overrides)
+        if not multirun:
+            return [self.job(0, normal)]
+        found: list[Job] = []
+        for number, own in enumerate(self.expand(normal)):
+            try:
+                found.append(self.job(number, [line for line in own if not line.startswith("hydra")]))
+            except UserError as error:
+                swept = told.swept_part(own, normal)
+                raise type(error)(f"job {number}{f' ({swept})' if swept else ''}: {error}") from None
+        return found
+
+
+def _choices(cfg: DictConfig) -> dict[str, str]:
+    choices = OmegaConf.to_container(cfg.hydra.runtime.choices)
+    assert isinstance(choices, dict)
+    return {str(k): str(v) for k, v in choices.items() if v is not None and not str(k).startswith("hydra")}
+
+
+@contextlib.contextmanager
+def session(dirs: Sequence[Path] = ()) -> Iterator[Session]:
+    """Open Hydra on the shipped conf/ and `dirs`; always closes it again, so that hydra.main can open its own."""
+    GlobalHydra.instance().clear()
+    setup_globals()
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir()), job_name="gansweep"):
+            yield Session(search_override(dirs))
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def search_override(dirs: Sequence[Path]) -> list[str]:
+    """Return the Hydra override that adds the user's folders behind the shipped ones; none when there are none."""
+    if not dirs:
+        return []
+    listed = ",".join("'file://" + str(folder).replace("'", "\\'") + "'" for folder in dirs)
+    return [f"hydra.searchpath=[{listed}]"]
