@@ -1,0 +1,181 @@
+"""Settings made into parts: a system, its objective, its timetable, its engine.
+
+Concrete classes are reached by `_target_`; nothing here lists them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from gansweep.config.settings import Settings
+from gansweep.data import check_settings
+from gansweep.engine.freeze import keep_statistics, learnt_parameters
+from gansweep.engine.knobs import Knobs
+from gansweep.engine.noise import Noise
+from gansweep.engine.objective import charged_terms, locate
+from gansweep.engine.reach import unreached
+from gansweep.engine.schedule import Timetable, build_curve
+from gansweep.engine.step import EagerEngine
+from gansweep.errors import Missing, UserError, nearest
+from gansweep.nets.blocks import ConfigError
+from gansweep.system import System
+
+# Keys of `model` that are the run's matter, not the class's.
+_OF_THE_RUN = ("_target_", "freeze", "freeze_stats", "warm_start", "scaled_down_size_px")
+_DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}
+
+
+def build_system(settings: Settings) -> System:
+    """Return the system that `model._target_` names, built from the rest of `model`; works on the meta device.
+
+    UserError for a class that cannot be imported, a key it does not take, and sizes its layers cannot produce.
+    """
+    given = {k: v for k, v in settings.model.model_dump(by_alias=True).items() if k not in _OF_THE_RUN}
+    make = locate(settings.model.target, "model._target_")
+    takes = inspect.signature(make).parameters
+    if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in takes.values()):
+        for key in given:
+            if key not in takes:
+                if key in ("width_factor", "knobs"):  # offered to every system; one without them does without
+                    continue
+                raise UserError(f"model.{key}: {settings.model.target} takes no such key{nearest(key, takes)}")
+        given = {key: value for key, value in given.items() if key in takes}
+    try:
+        system: System = make(**given)
+    except ConfigError as error:
+        raise UserError(str(error)) from None
+    except (TypeError, KeyError) as error:
+        raise UserError(f"model: {settings.model.target} cannot be built: {str(error).splitlines()[0]}") from None
+    for name in settings.model.knobs:
+        if name not in system.knobs:
+            raise UserError(f"model.knobs.{name}: the system has no such knob{nearest(name, system.knobs)}")
+    return system
+
+
+def timetable(settings: Settings, system: System) -> Timetable:
+    """Return the run's timetable."""
+    order = [phase.name for phase in system.phases]
+    return Timetable(order, system.counts, settings.schedule.phases, settings.schedule.groups)
+
+
+def knobs(settings: Settings, system: System, device: torch.device | str = "cpu") -> Knobs:
+    """Return every number that may vary during the run: scales, rates, and the system's own knobs."""
+    base = {f"scales.{name}": value for name, value in settings.scales.items() if value is not None}
+    base |= {f"optimizer.{net}.lr": settings.optimizer.for_net(net).lr for net in system.nets}
+    base |= {f"knobs.{name}": value for name, value in system.knobs.items()}
+    curves = {name: build_curve(name, config) for name, config in settings.schedule.curves.items()}
+    return Knobs(base, curves, device, _DTYPES[settings.runtime.precision])
+
+
+def check(settings: Settings) -> System:
+    """Refuse what can be refused before anything is made: sizes, terms, schedule, freezing, data. Returns a meta system.
+
+    Touches nothing on disk. Called for every job of a sweep before the first one starts.
+    """
+    with torch.device("meta"):
+        system = build_system(settings)
+    charged_terms(system, settings.scales, settings.terms)
+    plan = timetable(settings, system)
+    knobs(settings, system)
+    learnt_parameters(system.nets, [p for p in system.phases if plan.ever(p.name, settings.steps)], settings.model.freeze)
+    keep_statistics(system.nets, settings.model.freeze_stats)
+    for net in settings.optimizer.nets():
+        if net not in system.nets:
+            raise UserError(f"optimizer.{net}: the system has no such network{nearest(net, system.nets)}")
+    for net in settings.runtime.fp32_nets:
+        if net not in system.nets:
+            raise UserError(f"runtime.fp32_nets={net}: the system has no such network{nearest(net, system.nets)}")
+    check_settings(settings.data)
+    pick_device(settings.runtime.device)
+    return system
+
+
+def pick_device(asked: str) -> torch.device:
+    """Return the device; `auto` takes the first CUDA device when there is one. Missing (exit 3) for one that is not there."""
+    if asked == "auto":
+        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    device = torch.device(asked)
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            have = f"it has {count}" if count else "it has no CUDA device that this torch can use (gansweep doctor says why)"
+            raise Missing(f"runtime.device={asked}: not on this machine, {have}; say runtime.device=auto or cpu")
+        return torch.device("cuda", device.index or 0)
+    return device
+
+
+def build_engine(settings: Settings, device: torch.device) -> tuple[EagerEngine, Timetable]:
+    """Return the engine, with weights drawn from the run's seed, and the timetable."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        system = build_system(settings)
+    dtype = _DTYPES[settings.runtime.precision]
+    for net in system.nets.values():
+        net.to(device=device, dtype=dtype).train()
+        if settings.runtime.channels_last:
+            net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    system.memory = {name: tensor.to(device) for name, tensor in system.memory.items()}
+    plan = timetable(settings, system)
+    active = [phase for phase in system.phases if plan.ever(phase.name, settings.steps)]
+    learnt = learnt_parameters(system.nets, active, settings.model.freeze)
+    keep_statistics(system.nets, settings.model.freeze_stats)
+    engine = EagerEngine(
+        system,
+        charged_terms(system, settings.scales, settings.terms),
+        knobs(settings, system, device),
+        {net: settings.optimizer.for_net(net) for net in system.nets},
+        learnt,
+        Noise(settings.seed, device, dtype),
+        ema_decay=settings.runtime.ema_decay,
+        micro_batches=settings.runtime.accumulate,
+        low_precision=torch.bfloat16 if settings.runtime.precision == "bf16" else None,
+        fp32_nets=tuple(settings.runtime.fp32_nets),
+    )
+    return engine, plan
+
+
+def check_reach(engine: EagerEngine, plan: Timetable, batch: Mapping[str, Any], steps: int) -> list[str]:
+    """Return the charged terms, `phase/term`, that would move nothing their phase learns; state is as before."""
+    return unreached(engine, batch, [name for name in engine.phases if plan.ever(name, steps)])
+
+
+def load_weights(nets: Mapping[str, nn.Module], states: Mapping[str, Any], wanted: list[str] | None, source: Path) -> list[str]:
+    """Load `states` (net → state dict) into the networks both sides have, or into `wanted`; returns their names.
+
+    UserError that lists both sides' names or shapes where they differ.
+    """
+    names = wanted if wanted is not None else [name for name in nets if name in states]
+    for name in names:
+        if name not in nets or name not in states:
+            raise UserError(
+                f"model.warm_start.nets={name}: this system has {', '.join(nets)}; {source} has {', '.join(states)}"
+            )
+    if not names:
+        raise UserError(f"{source}: has networks {', '.join(states)}, this system {', '.join(nets)}: none in common")
+    for name in names:
+        difference = differences(nets[name].state_dict(), states[name])
+        if difference:
+            raise UserError(f"{source}: network '{name}' does not fit: {difference}")
+        nets[name].load_state_dict(states[name])
+    return names
+
+
+def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], most: int = 3) -> str:
+    """Return in one line how two state dicts differ in names and shapes, or nothing when they fit."""
+    parts = []
+    only_ours, only_theirs = [k for k in ours if k not in theirs], [k for k in theirs if k not in ours]
+    for whose, keys in (("only this model has", only_ours), ("only the checkpoint has", only_theirs)):
+        if keys:
+            more = f" and {len(keys) - most} more" if len(keys) > most else ""
+            parts.append(f"{whose} {', '.join(keys[:most])}{more}")
+    shapes = [k for k in ours if k in theirs and tuple(ours[k].shape) != tuple(theirs[k].shape)]
+    listed = [f"{k} is {tuple(ours[k].shape)} here and {tuple(theirs[k].shape)} there" for k in shapes[:most]]
+    if len(shapes) > most:
+        listed.append(f"{len(shapes) - most} more shapes differ")
+    return "; ".join(parts + listed)

@@ -1,0 +1,121 @@
+"""The nets handle: the only way a system runs a network.
+
+The engine decides what stands behind it: live weights or their running mean, bf16 or an fp32 island, training or
+evaluation. A system's code reads as ordinary PyTorch: `nets.dec(z)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_BatchNorm = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def to_float32(value: Any) -> Any:
+    """Return `value`, a tensor or a tuple of them, with reduced-precision tensors in float32."""
+    if isinstance(value, Tensor):
+        return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
+    return tuple(to_float32(part) for part in value)
+
+
+class Nets:
+    """Networks by name, as a system sees them; `nets.name(…)` or `nets["name"](…)` runs one."""
+
+    def __init__(
+        self,
+        modules: Mapping[str, nn.Module],
+        low_precision: torch.dtype | None = None,
+        fp32_nets: tuple[str, ...] = (),
+    ):
+        self._modules = dict(modules)
+        self._low = low_precision
+        self._islands = fp32_nets
+        self._traces: list[set[str]] = []
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return self[name]
+
+    def __getitem__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("__") or name not in self._modules:
+            raise AttributeError(f"no network '{name}'; the system has {', '.join(self._modules)}")
+        return lambda *args, **kwargs: self._run(name, *args, **kwargs)
+
+    def _run(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        for trace in self._traces:
+            trace.add(name)
+        module = self._modules[name]
+        if self._low is None or name in self._islands:
+            return module(*args, **kwargs)
+        with torch.autocast(next(module.parameters()).device.type, self._low):
+            return to_float32(module(*args, **kwargs))
+
+    def still(self, name: str) -> Callable[..., Any]:
+        """Return the network with throw-away statistics: batch statistics are used, no buffer moves."""
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            with _stillness(self._modules[name]):
+                return self._run(name, *args, **kwargs)
+
+        return run
+
+    @contextmanager
+    def traced(self) -> Iterator[set[str]]:
+        """Collect the names of the networks that run inside the block."""
+        trace: set[str] = set()
+        self._traces.append(trace)
+        try:
+            yield trace
+        finally:
+            self._traces.pop()
+
+
+@contextmanager
+def _stillness(module: nn.Module) -> Iterator[None]:
+    """Let norms in training mode use the batch's statistics without touching their own.
+
+    The buffers are taken away rather than cloned: a functional gradient may not write into what it captured. A layer
+    of ours that has buffers of its own to move carries a flag `still` for this.
+    """
+    taken: list[tuple[nn.Module, dict[str, Tensor | None]]] = []
+    for part in module.modules():
+        if isinstance(part, _BatchNorm) and part.training and part.running_mean is not None:
+            names = ("running_mean", "running_var", "num_batches_tracked")
+            taken.append((part, {name: part._buffers[name] for name in names}))
+            for name in names:
+                part._buffers[name] = None
+        elif hasattr(part, "still"):
+            part.still = True
+    try:
+        yield
+    finally:
+        for norm, buffers in taken:
+            norm._buffers.update(buffers)
+        for part in module.modules():
+            if hasattr(part, "still"):
+                part.still = False
+
+
+@contextmanager
+def evaluation(modules: Mapping[str, nn.Module]) -> Iterator[Nets]:
+    """Hand out the networks in eval mode, without gradients; every part's own mode comes back afterwards."""
+    modes = [(part, part.training) for module in modules.values() for part in module.modules()]
+    for part, _ in modes:
+        part.training = False
+    try:
+        with torch.no_grad():
+            yield Nets(modules)
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+def evaluation_nets(modules: Mapping[str, nn.Module]) -> Nets:
+    """Put the networks into eval mode for good and return a handle on them; gradients are the caller's matter."""
+    for module in modules.values():
+        module.eval()
+    return Nets(modules)

@@ -1,0 +1,64 @@
+"""The objective: terms and scales held against each other. A number weighs, null removes."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gansweep.errors import UserError, nearest
+from gansweep.system import System, Term, term_names
+
+
+def charged_terms(
+    system: System, scales: Mapping[str, float | None], own: Mapping[str, Mapping[str, str]]
+) -> dict[str, dict[str, Term]]:
+    """Return each phase's terms that have a number in `scales`, a user's `own` (phase → name → dotted path) included.
+
+    UserError for a term without a scale, a scale without a term, an unknown phase, and a phase that charges nothing.
+    """
+    table = {phase.name: dict(phase.terms) for phase in system.phases}
+    owner = term_names(system)
+    for phase_name, terms in own.items():
+        phase = next((phase for phase in system.phases if phase.name == phase_name), None)
+        if phase is None:
+            raise UserError(f"terms.{phase_name}: the system has no such phase{nearest(phase_name, table)}")
+        for name, path in terms.items():
+            if name in owner:
+                raise UserError(f"terms.{phase_name}.{name}: a term '{name}' stands in phase '{owner[name]}' already")
+            if phase.pair is None:
+                raise UserError(f"terms.{phase_name}.{name}: phase '{phase_name}' names no pair for a user's loss to read")
+            table[phase_name][name] = Term(locate(path, f"terms.{phase_name}.{name}"), phase.pair)
+            owner[name] = phase_name
+    _compare(set(owner), set(scales))
+    charged = {
+        phase: {name: term for name, term in terms.items() if scales[name] is not None} for phase, terms in table.items()
+    }
+    for phase, terms in charged.items():
+        if not terms:
+            raise UserError(f"scales: phase '{phase}' charges nothing; give one of {', '.join(table[phase])} a number")
+    return charged
+
+
+def _compare(terms: set[str], scales: set[str]) -> None:
+    without_scale, without_term = sorted(terms - scales), sorted(scales - terms)
+    if without_scale or without_term:
+        parts = []
+        if without_scale:
+            parts.append(f"terms without a scale: {', '.join(without_scale)} (say +scales.{without_scale[0]}=NUMBER)")
+        if without_term:
+            offer = nearest(without_term[0], terms)
+            parts.append(f"scales without a term: {', '.join(without_term)}{offer}")
+        raise UserError("; ".join(parts))
+
+
+def locate(path: str, where: str) -> Callable[..., Any]:
+    """Return the class or function at the dotted `path`; UserError that names `where` it was asked for."""
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"{where}={path}: cannot be imported ({str(error).splitlines()[0]})") from None
+    if not callable(found):
+        raise UserError(f"{where}={path}: is not a class or function")
+    return found

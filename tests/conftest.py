@@ -1,0 +1,11 @@
+"""Shared by all tests: one thread, and small systems built by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
