@@ -1,0 +1,1 @@
+"""What is kept of a run: record, spool of metrics, tracker, checkpoints. Imports nothing that trains."""

@@ -1,0 +1,55 @@
+"""Which tracking store a run goes to, found out without MLflow: importing it takes seconds."""
+
+from __future__ import annotations
+
+import os
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gansweep.errors import UserError
+
+if TYPE_CHECKING:
+    from gansweep.config.settings import TrackerSettings
+
+_SQLITE = "sqlite:///"
+_SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks")
+
+
+def resolve_uri(cfg: TrackerSettings, cwd: Path | None = None) -> str:
+    """Return the absolute tracking URI: `tracker.uri`, else MLFLOW_TRACKING_URI, else mlflow.db in `cwd`.
+
+    A relative sqlite path is taken from `cwd` (default: the working directory). UserError for a kind of store that
+    MLflow no longer writes (a folder) or does not know.
+    """
+    base = (cwd or Path.cwd()).absolute()
+    uri = cfg.uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{base / 'mlflow.db'}"
+    scheme = uri.split(":", 1)[0].split("+", 1)[0] if ":" in uri else ""
+    if scheme not in _SCHEMES:
+        raise UserError(f"tracker.uri={uri}: not a store MLflow writes to; use sqlite:///PATH.db or http://HOST:PORT")
+    if not uri.startswith(_SQLITE):
+        return uri
+    path = uri.removeprefix(_SQLITE)
+    if not path or path.startswith(":memory:"):
+        raise UserError(f"tracker.uri={uri}: no database file named; use sqlite:///PATH.db")
+    return f"{_SQLITE}{base / path}"
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """Return the database file of an absolute sqlite URI, or None for another kind of store."""
+    return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+
+
+def artifact_root(uri: str) -> Path | None:
+    """Return where a sqlite store's artifacts go: mlruns/ beside the database; None where a server decides."""
+    database = sqlite_path(uri)
+    return database.parent / "mlruns" if database else None
+
+
+def answers(uri: str, timeout_s: float = 3.0) -> bool:
+    """Say whether the server at an http(s) `uri` answers its health address in time."""
+    try:
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=timeout_s) as reply:
+            return bool(reply.status == 200)
+    except (OSError, ValueError):
+        return False

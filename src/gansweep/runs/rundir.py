@@ -1,0 +1,177 @@
+"""One run's directory and its run.json, which several processes update: always under a lock, always by rename."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gansweep.errors import UserError
+from gansweep.runs.record import RunRecord
+
+RECORD_FILE = "run.json"
+# A helper that was stopped while it held the lock must not stop the training process for longer than this.
+_LOCK_WAIT_S = 10.0
+
+
+@dataclass
+class Run:
+    """A run as its directory tells it; `record` is run.json as it was when last read (see `reload`)."""
+
+    dir: Path
+    record: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """Our own id: 32 hex digits, made before any tracker is asked."""
+        return str(self.record["run_id"])
+
+    @property
+    def mlflow_run_id(self) -> str | None:
+        """The id of the run in MLflow, once it has one."""
+        value = self.record.get("mlflow_run_id")
+        return str(value) if value else None
+
+    @property
+    def status(self) -> str:
+        """RUNNING, FINISHED, FAILED or KILLED."""
+        return str(self.record["status"])
+
+    @property
+    def name(self) -> str:
+        """What the run is called in tables and in MLflow."""
+        return str(self.record.get("name") or self.id[:8])
+
+    @property
+    def checkpoint_dir(self) -> Path:
+        """Where the run's checkpoints are."""
+        return self.dir / "checkpoints"
+
+    def checkpoints(self) -> list[Path]:
+        """Return the run's checkpoint files: step files by step, then best.pt and last.pt where they exist."""
+        found = {path.name: path for path in self.checkpoint_dir.glob("*.pt") if not path.name.startswith(".")}
+        named = [found.pop(name) for name in ("best.pt", "last.pt") if name in found]
+        return sorted(found.values()) + named
+
+    def reload(self) -> Run:
+        """Read run.json again and return self."""
+        self.record = read(self.dir)
+        return self
+
+
+def say(message: str) -> None:
+    """Write one line about a run to stderr, in the form of gansweep's other messages."""
+    print(f"gansweep: {message}", file=sys.stderr, flush=True)
+
+
+def new_run_id() -> str:
+    """Return a fresh run id: 32 hex digits."""
+    return uuid.uuid4().hex
+
+
+def now() -> str:
+    """Return the time of day in UTC, ISO 8601 with milliseconds."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+
+
+def is_run_dir(path: Path) -> bool:
+    """Say whether `path` holds a run."""
+    return (path / RECORD_FILE).is_file()
+
+
+def read(run_dir: Path) -> dict[str, Any]:
+    """Return the content of run.json; UserError when it is missing or cannot be read."""
+    path = run_dir / RECORD_FILE
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{run_dir}: not a run directory (no {RECORD_FILE})") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from error
+    if not isinstance(record, dict) or "run_id" not in record or "status" not in record:
+        raise UserError(f"{path}: not a run's record (no run_id or status in it)")
+    return record
+
+
+def create(run_dir: Path, record: RunRecord) -> Run:
+    """Make `run_dir` with a run.json, RUNNING and this process's; UserError when it holds a run already."""
+    from gansweep.runs.liveness import this_process
+
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with locked(run_dir):
+        if is_run_dir(run_dir):
+            raise UserError(f"{run_dir}: already holds run {read(run_dir)['run_id'][:8]}; choose another directory")
+        content: dict[str, Any] = {
+            "run_id": record.run_id,
+            "name": record.name,
+            "status": "RUNNING",
+            **this_process(),
+            "tracking": None,
+            "mlflow_run_id": None,
+            "commit": record.commit,
+            "dirty": record.dirty,
+            "parent": dict(record.parent) if record.parent else None,
+            "sweep": dict(record.sweep) if record.sweep else None,
+            "overrides": list(record.overrides),
+            "note": record.note,
+            "created": now(),
+            "finished": None,
+            "last_step": None,
+            "steps": record.steps,
+            "reason": None,
+        }
+        write_json(run_dir / RECORD_FILE, content)
+    return Run(run_dir, content)
+
+
+def reopen(run_dir: Path) -> Run:
+    """Set a run that stopped to RUNNING again, owned by this process (resume)."""
+    from gansweep.runs.liveness import this_process
+
+    return update(run_dir, status="RUNNING", finished=None, reason=None, untold=None, **this_process())
+
+
+def update(run_dir: Path, **changes: Any) -> Run:
+    """Change fields of run.json, leave the others as they are now, and return the run."""
+    with locked(run_dir):
+        record = read(run_dir)
+        record.update(changes)
+        if record.get("untold", True) is None:
+            del record["untold"]
+        write_json(run_dir / RECORD_FILE, record)
+    return Run(run_dir, record)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write `content` as JSON to `path` by a temporary file and a rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1, ensure_ascii=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
+    """Hold the lock of `run_dir` (its run.json and the tail of its spool); goes on without it after ten seconds."""
+    import filelock
+
+    lock = filelock.FileLock(run_dir / ".run.lock", is_singleton=True)
+    try:
+        lock.acquire(timeout=_LOCK_WAIT_S)
+    except filelock.Timeout:
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()

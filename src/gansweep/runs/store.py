@@ -1,0 +1,190 @@
+"""Looking runs up: by directory, by a file inside it, by our run id or MLflow's, and all of them under a directory."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from gansweep.errors import UserError, nearest
+from gansweep.runs.liveness import reconcile
+from gansweep.runs.rundir import Run, create, is_run_dir, new_run_id, read, reopen, update
+
+__all__ = [
+    "Run",
+    "all_runs",
+    "create",
+    "find",
+    "find_many",
+    "new_run_id",
+    "open_run",
+    "read",
+    "reconcile",
+    "reopen",
+    "resolve_checkpoint",
+    "runs_below",
+    "update",
+]
+
+# Where Hydra puts single runs and sweeps: outputs/DATE/TIME, multirun/DATE/TIME/JOB, and one level to spare.
+ROOTS = ("outputs", "multirun")
+_DEPTH = 4
+_LEAST_PREFIX = 4
+_ID = re.compile(r"[0-9a-f]+")
+
+
+def open_run(run_dir: Path) -> Run:
+    """Return the run in `run_dir`; UserError when there is none."""
+    return Run(run_dir.absolute(), read(run_dir))
+
+
+def runs_below(directory: Path, depth: int = _DEPTH) -> list[Run]:
+    """Return the runs in `directory` and at most `depth` levels below, oldest first; unreadable ones are left out."""
+    runs = []
+    for found in _run_dirs(directory.absolute(), depth):
+        try:
+            runs.append(open_run(found))
+        except UserError:
+            continue
+    return sorted(runs, key=lambda run: (str(run.record.get("created")), str(run.dir)))
+
+
+def all_runs(cwd: Path | None = None) -> list[Run]:
+    """Return the runs in outputs/ and multirun/ of `cwd` (default: the working directory), oldest first."""
+    base = cwd or Path.cwd()
+    runs = [run for root in ROOTS for run in runs_below(base / root)]
+    return sorted(runs, key=lambda run: (str(run.record.get("created")), str(run.dir)))
+
+
+def find(target: str, cwd: Path | None = None) -> Run:
+    """Return the run that `target` names: a directory, a file in it, or a run id (ours, MLflow's, a unique prefix).
+
+    UserError when nothing or more than one thing matches, naming the nearest or the matches.
+    """
+    base = cwd or Path.cwd()
+    path = base / Path(target).expanduser()
+    if path.exists():
+        return _at_path(path, target)
+    if _ID.fullmatch(target):
+        return _by_id(target, base)
+    runs = all_runs(base)
+    raise UserError(f"{target}: no such file, run directory or run id{_offers(target, runs, base)}")
+
+
+def find_many(target: str, cwd: Path | None = None) -> list[Run]:
+    """Return the runs that `target` names: those of a sweep directory by job number, or the one of `find`."""
+    path = (cwd or Path.cwd()) / Path(target).expanduser()
+    if path.is_dir() and not is_run_dir(path):
+        runs = runs_below(path, 3)
+        if runs:
+            return sorted(runs, key=_job)
+    return [find(target, cwd)]
+
+
+def resolve_checkpoint(target: str, cwd: Path | None = None) -> tuple[Run | None, Path]:
+    """Return the run and the checkpoint file that `target` names; of a run, its last.pt.
+
+    A checkpoint file that lies in no run directory gives (None, file). The file's content is not looked at.
+    """
+    path = (cwd or Path.cwd()) / Path(target).expanduser()
+    if path.is_file():
+        owner = _owner(path)
+        return (open_run(owner) if owner else None), path.absolute()
+    run = find(target, cwd)
+    last = run.checkpoint_dir / "last.pt"
+    if last.is_file():
+        return run, last
+    others = run.checkpoints()
+    if others:
+        return run, others[-1]
+    raise UserError(f"{target}: run {run.id[:8]} ({run.status}) has no checkpoint yet")
+
+
+def _at_path(path: Path, target: str) -> Run:
+    if path.is_dir():
+        if is_run_dir(path):
+            return open_run(path)
+        runs = runs_below(path, 3)
+        if runs:
+            names = ", ".join(os.path.relpath(run.dir, path) for run in runs[:8])
+            raise UserError(f"{target}: holds {len(runs)} runs, one is needed; in it: {names}")
+        raise UserError(f"{target}: not a run directory (no run.json in it)")
+    owner = _owner(path)
+    if owner is None:
+        raise UserError(f"{target}: a file that lies in no run directory")
+    return open_run(owner)
+
+
+def _owner(path: Path) -> Path | None:
+    """Return the run directory that holds the file `path`, at most three levels up."""
+    return next((parent for parent in list(path.absolute().parents)[:3] if is_run_dir(parent)), None)
+
+
+def _by_id(prefix: str, base: Path) -> Run:
+    runs = all_runs(base)
+    if len(prefix) < _LEAST_PREFIX:
+        raise UserError(f"{prefix}: a run id needs at least {_LEAST_PREFIX} characters{_offers(prefix, runs, base)}")
+    matches = [run for run in runs if run.id.startswith(prefix) or (run.mlflow_run_id or "").startswith(prefix)]
+    exact = [run for run in matches if prefix in (run.id, run.mlflow_run_id)]
+    if not matches:
+        matches = _from_database(prefix, base)
+    if len(exact) == 1 or len(matches) == 1:
+        return (exact or matches)[0]
+    if matches:
+        listed = ", ".join(f"{run.id[:12]} ({run.name})" for run in matches[:8])
+        raise UserError(f"{prefix}: {len(matches)} runs begin so: {listed}; give more characters")
+    raise UserError(
+        f"{prefix}: no run with this id in {' or '.join(f'{root}/' for root in ROOTS)}{_offers(prefix, runs, base)}"
+    )
+
+
+def _from_database(prefix: str, base: Path) -> list[Run]:
+    """Return runs that the directory's mlflow.db knows by id although they lie elsewhere (another hydra.run.dir).
+
+    Read with sqlite3: importing MLflow takes seconds.
+    """
+    database = base / "mlflow.db"
+    if not database.is_file():
+        return []
+    query = (
+        "select distinct d.value from tags d left join tags i on i.run_uuid = d.run_uuid and i.key = 'gansweep.run_id' "
+        "where d.key = 'gansweep.run_dir' and (d.run_uuid like :p or i.value like :p)"
+    )
+    try:
+        connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=1.0)
+        try:
+            rows = connection.execute(query, {"p": prefix + "%"}).fetchall()
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        return []
+    return [open_run(Path(row[0])) for row in rows if is_run_dir(Path(row[0]))]
+
+
+def _run_dirs(directory: Path, depth: int) -> Iterator[Path]:
+    if is_run_dir(directory):
+        yield directory
+    elif depth > 0:
+        try:
+            entries = [e.path for e in os.scandir(directory) if e.is_dir(follow_symlinks=False) and e.name[0] != "."]
+        except OSError:
+            return
+        for entry in entries:
+            yield from _run_dirs(Path(entry), depth - 1)
+
+
+def _job(run: Run) -> tuple[int, str]:
+    sweep = run.record.get("sweep") or {}
+    job = str(sweep.get("job", run.dir.name))
+    return (int(job) if job.isdigit() else 2**31, job)
+
+
+def _offers(target: str, runs: list[Run], base: Path) -> str:
+    if not runs:
+        return " (no runs in outputs/ or multirun/ of this directory)"
+    names = {run.id[:8] for run in runs} | {os.path.relpath(run.dir, base) for run in runs}
+    if _ID.fullmatch(target):
+        names = {run.id[: max(8, len(target))] for run in runs}
+    return nearest(target, names)
