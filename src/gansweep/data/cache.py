@@ -148,7 +148,7 @@ def _build_alone(source: Source, place: Path, progress: bool) -> dict[str, Any]:
 
 
 def clean(root: Path, held: str | None = None) -> list[Path]:
-    """Remove the temporary folders of builds that are no more, and return them; `held` names a place we hold the lock of."""
+    """Remove and return the temporary folders of builds that are no more; `held` is a place whose lock we hold."""
     removed = []
     for draft in root.glob(f"*{_DRAFT_SUFFIX}"):
         name = draft.name.split(".")[0]

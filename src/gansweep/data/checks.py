@@ -54,9 +54,8 @@ def reader_class(cfg: DataSettings) -> Any:
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        raise UserError(
-            f"data._target_={dotted}: no module named {error.name}; install its package, or set PYTHONPATH to its folder"
-        ) from None
+        text = f"no module named {error.name}; install its package, or set PYTHONPATH to its folder"
+        raise UserError(f"data._target_={dotted}: {text}") from None
     except Exception as error:
         raise UserError(
             f"data._target_={dotted}: importing {module_name} failed ({type(error).__name__}: {error})"

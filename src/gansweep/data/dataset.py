@@ -26,9 +26,9 @@ _SHIPPED_WITH = {
 class Dataset:
     """Pictures as uint8 (N, C, H, W) with what is known of each.
 
-    `images` is a read-only memory map, or an array when small. `fields` holds only what the set has: "label" int64 (N,),
-    "box" int16 (N, 4) as left, top, right, bottom in px of the part that is picture, "caption" and "tags" (a list of
-    texts per row), "group" and "id" (text per row). `fingerprint` is a SHA-256 of the content without paths.
+    `images` is a read-only memory map, or an array when small. `fields` holds only what the set has: "label" int64
+    (N,), "box" int16 (N, 4) as left, top, right, bottom in px of the part that is picture, "caption" and "tags" (a list
+    of texts per row), "group" and "id" (text per row). `fingerprint` is a SHA-256 of the content without paths.
     """
 
     images: NDArray[np.uint8]

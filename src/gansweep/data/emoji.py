@@ -22,7 +22,7 @@ _TONE_NAME = re.compile(r"_((?:medium-)?(?:light|dark)|medium)_skin_tone")
 _REGIONAL_FIRST, _REGIONAL_LAST, _TAG_END = 0x1F1E6, 0x1F1FF, "\U000e007f"
 _VARIATION = "\ufe0f"
 
-# The package names no categories. These are Unicode's own blocks, by the first code point; what is in none of them is a symbol.
+# The package names no categories. These are Unicode's own blocks, by the first code point; the rest are symbols.
 _BLOCKS = (
     (0x1F600, 0x1F64F, "emoticons"),
     (0x1F300, 0x1F5FF, "pictographs"),
@@ -30,11 +30,12 @@ _BLOCKS = (
     (0x1F900, 0x1F9FF, "supplemental"),
     (0x1FA70, 0x1FAFF, "extended"),
 )
-LABELS = ["emoticons", "extended", "flags", "people", "pictographs", "supplemental", "symbols", "transport"]
+# Flags last, so that the other numbers are the same with and without them.
+LABELS = ["emoticons", "extended", "people", "pictographs", "supplemental", "symbols", "transport", "flags"]
 
 
 def is_country_flag(text: str) -> bool:
-    """Say whether an emoji is a flag of a country or a region: a pair of regional letters, or a flag with a tag sequence."""
+    """Say whether an emoji is the flag of a country or region: a pair of regional letters, or a tag sequence."""
     return _REGIONAL_FIRST <= ord(text[0]) <= _REGIONAL_LAST or _TAG_END in text
 
 
@@ -81,9 +82,8 @@ class Emoji(Source):
             if (self.cfg.skin_tones or not _TONE.search(text)) and (self.cfg.flags or not is_country_flag(text))
         ]
         items.sort(key=lambda item: item.id)
-        return Listing(
-            limited(select_tags(items, self.cfg.include or [], self.cfg.exclude or []), self.cfg.limit), LABELS
-        )
+        items = select_tags(items, self.cfg.include or [], self.cfg.exclude or [])
+        return Listing(limited(items, self.cfg.limit), LABELS if self.cfg.flags else LABELS[:-1])
 
     def picture(self, item: Item) -> Picture:
         """Render one drawing at data.size on data.pad_value; raise BadPicture when the renderer refuses it."""

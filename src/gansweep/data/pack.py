@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import shutil
-import sys
 import warnings
 from collections import deque
 from collections.abc import Iterator
@@ -16,11 +14,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
+from numpy.typing import NDArray
 
 from gansweep.data.bad import BadFile
+from gansweep.data.content import Content
+from gansweep.data.progress import packing_bar
 from gansweep.data.source import BadPicture, Item, Picture, Source
 from gansweep.errors import UserError
 
@@ -28,6 +26,8 @@ FORMAT = 1
 _HEADER_ROOM_BYTES = 4096
 _BYTES_PER_ROW_OF_TEXT = 512
 _AHEAD = 32  # Pictures in flight per thread: enough that no thread waits, little enough to hold in memory.
+
+Shape = tuple[int, int, int]
 
 
 def pack(source: Source, folder: Path, *, progress: bool) -> tuple[dict[str, Any], list[BadFile]]:
@@ -42,9 +42,8 @@ def pack(source: Source, folder: Path, *, progress: bool) -> tuple[dict[str, Any
         return _pack(source, listing.items, listing.label_names, folder, progress)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(
-                f"the disk of {folder.parent} filled up while packing; set data.cache_dir to another"
-            ) from error
+            text = f"the disk of {folder.parent} filled up while packing; set data.cache_dir to another"
+            raise UserError(text) from error
         raise
 
 
@@ -59,52 +58,10 @@ def check_room(folder: Path, count: int, channels: int, size_px: int) -> None:
         )
 
 
-def _pack(
-    source: Source, items: list[Item], label_names: list[str], folder: Path, progress: bool
-) -> tuple[dict[str, Any], list[BadFile]]:
-    shape = (source.cfg.channels, source.cfg.size, source.cfg.size)
-    kept: list[Item] = []
-    boxes: list[tuple[int, ...]] = []
-    bad: list[BadFile] = []
-    content = hashlib.sha256()
-    moments = _Moments(shape[0])
-    with (folder / "images.npy").open("wb") as out:
-        _write_header(out, len(items), shape)
-        for item, outcome in _decoded(source, items, progress):
-            if isinstance(outcome, BadPicture):
-                bad.append(BadFile(item.id, outcome.reason, outcome.detail))
-                continue
-            raw = _checked(outcome, shape, item).tobytes()
-            out.write(raw)
-            content.update(raw)
-            moments.add(outcome.pixels)
-            kept.append(item)
-            boxes.append(outcome.box)
-        out.seek(0)
-        _write_header(out, len(kept), shape)
-        _flush(out)
-    _write_fields(folder, kept, boxes, label_names, content)
-    manifest = {
-        "format": FORMAT,
-        "source": source.describe(),
-        "settings": {key: getattr(source.cfg, key) for key in source.pixel_keys},
-        "stamp": source.stamp(),
-        "count": len(kept),
-        "shape": [len(kept), *shape],
-        "labels": label_names,
-        "skipped": [one.as_dict() for one in bad],
-        **moments.as_dict(),
-        "fingerprint": content.hexdigest(),
-        "bytes": {path.name: path.stat().st_size for path in sorted(folder.iterdir())},
-    }
-    with (folder / "manifest.json").open("wb") as out:
-        out.write(json.dumps(manifest, indent=1).encode())
-        _flush(out)
-    return manifest, bad
-
-
-def _decoded(source: Source, items: list[Item], progress: bool) -> Iterator[tuple[Item, Picture | BadPicture]]:
-    """Yield the items in order with their pictures, decoded by as many threads as there are cores."""
+def decoded(
+    source: Source, items: list[Item], *, progress: bool, verb: str = "packing"
+) -> Iterator[tuple[Item, Picture | BadPicture]]:
+    """Yield the items in order with their pictures, decoded by data.workers threads (null: one per core)."""
 
     def decode(item: Item) -> Picture | BadPicture:
         try:
@@ -115,10 +72,10 @@ def _decoded(source: Source, items: list[Item], progress: bool) -> Iterator[tupl
     workers = source.cfg.workers or _cores()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="pack")
     waiting: deque[tuple[Item, Future[Picture | BadPicture]]] = deque()
-    with _bar(progress) as bar, warnings.catch_warnings():
+    with packing_bar(progress) as bar, warnings.catch_warnings():
         # Decoders warn about odd metadata on stderr; what matters comes back as BadPicture.
         warnings.simplefilter("ignore")
-        task = bar.add_task(f"packing {source.cfg.name}", total=len(items))
+        task = bar.add_task(f"{verb} {source.cfg.name}", total=len(items))
         try:
             for item in items:
                 waiting.append((item, pool.submit(decode, item)))
@@ -132,59 +89,87 @@ def _decoded(source: Source, items: list[Item], progress: bool) -> Iterator[tupl
             pool.shutdown(wait=True, cancel_futures=True)
 
 
+def write_header(out: BinaryIO, count: int, shape: Shape) -> None:
+    """Write the .npy header; numpy leaves room in it for the first axis to grow, so a second one fits its place."""
+    np.lib.format.write_array_header_1_0(out, {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)})
+
+
+def _pack(
+    source: Source, items: list[Item], label_names: list[str], folder: Path, progress: bool
+) -> tuple[dict[str, Any], list[BadFile]]:
+    shape = (source.cfg.channels, source.cfg.size, source.cfg.size)
+    content = Content(source.cfg.channels)
+    kept: list[Item] = []
+    boxes: list[tuple[int, ...]] = []
+    bad: list[BadFile] = []
+    with (folder / "images.npy").open("wb") as out:
+        write_header(out, len(items), shape)
+        for item, outcome in decoded(source, items, progress=progress):
+            if isinstance(outcome, BadPicture):
+                bad.append(BadFile(item.id, outcome.reason, outcome.detail))
+                continue
+            pixels = _checked(outcome, shape, item)
+            raw = pixels.tobytes()
+            out.write(raw)
+            content.add(pixels, raw)
+            kept.append(item)
+            boxes.append(outcome.box)
+        out.seek(0)
+        write_header(out, len(kept), shape)
+        _flush(out)
+    box = np.array(boxes, dtype=np.int16).reshape(-1, 4)
+    content.finish(box, ((item.captions, item.tags, item.label) for item in kept))
+    _write_fields(folder, kept, box, label_names)
+    manifest = {
+        "format": FORMAT,
+        "source": source.describe(),
+        "settings": {key: getattr(source.cfg, key) for key in source.pixel_keys},
+        "stamp": source.stamp(),
+        "count": len(kept),
+        "shape": [len(kept), *shape],
+        "labels": label_names,
+        "skipped": [one.as_dict() for one in bad],
+        **content.moments(),
+        "fingerprint": content.fingerprint(),
+        "bytes": {path.name: path.stat().st_size for path in sorted(folder.iterdir())},
+    }
+    with (folder / "manifest.json").open("wb") as out:
+        out.write(json.dumps(manifest, indent=1).encode())
+        _flush(out)
+    return manifest, bad
+
+
 def _cores() -> int:
     """Return how many cores this process may use, which on a shared machine is fewer than there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _first(
-    waiting: deque[tuple[Item, Future[Picture | BadPicture]]],
-) -> tuple[Item, Picture | BadPicture]:
+def _first(waiting: deque[tuple[Item, Future[Picture | BadPicture]]]) -> tuple[Item, Picture | BadPicture]:
     item, future = waiting.popleft()
     return item, future.result()
 
 
-def _bar(progress: bool) -> Progress:
-    console = Console(file=sys.stderr)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not (progress and console.is_terminal))
-
-
-def _checked(picture: Picture, shape: tuple[int, int, int], item: Item) -> np.ndarray:
+def _checked(picture: Picture, shape: Shape, item: Item) -> NDArray[np.uint8]:
     """Return the pixels, which a reader of a user's own must give in the packed shape and type."""
     pixels = picture.pixels
     if pixels.dtype != np.uint8 or pixels.shape != shape:
-        raise UserError(
-            f"data: {item.id} came out as {pixels.dtype} {tuple(pixels.shape)}, where uint8 {shape} was asked for"
-        )
+        raise UserError(f"data: {item.id} came out as {pixels.dtype} {tuple(pixels.shape)}, not as uint8 {shape}")
     return pixels
 
 
-def _write_header(out: BinaryIO, count: int, shape: tuple[int, int, int]) -> None:
-    """Write the .npy header; numpy leaves room for the first axis to change, so that it can be written again in place."""
-    header = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
-    np.lib.format.write_array_header_1_0(out, header)
-
-
-def _write_fields(
-    folder: Path, kept: list[Item], boxes: list[tuple[int, ...]], label_names: list[str], content: Any
-) -> None:
-    """Write box.npy, label.npy and rows.jsonl, and add to the content hash what a batch or a caption could show."""
-    box = np.array(boxes, dtype=np.int16).reshape(-1, 4)
+def _write_fields(folder: Path, kept: list[Item], box: NDArray[np.int16], label_names: list[str]) -> None:
     _save(folder / "box.npy", box)
-    content.update(box.tobytes())
     if label_names:
         numbers = {name: number for number, name in enumerate(label_names)}
         _save(folder / "label.npy", np.array([numbers[item.label or ""] for item in kept], dtype=np.int64))
     with (folder / "rows.jsonl").open("wb") as out:
         for item in kept:
-            shown = {"captions": item.captions, "tags": item.tags}
-            content.update(json.dumps([item.captions, item.tags, item.label]).encode())
-            out.write(json.dumps({"id": item.id, "group": item.group, **shown}).encode() + b"\n")
+            row = {"id": item.id, "group": item.group, "captions": item.captions, "tags": item.tags}
+            out.write(json.dumps(row).encode() + b"\n")
         _flush(out)
 
 
-def _save(path: Path, values: np.ndarray) -> None:
+def _save(path: Path, values: NDArray[Any]) -> None:
     with path.open("wb") as out:
         np.save(out, values, allow_pickle=False)
         _flush(out)
@@ -193,29 +178,3 @@ def _save(path: Path, values: np.ndarray) -> None:
 def _flush(out: BinaryIO) -> None:
     out.flush()
     os.fsync(out.fileno())
-
-
-class _Rate(ProgressColumn):
-    """Pictures per second, once there is something to divide."""
-
-    def render(self, task: Task) -> Text:
-        """Return the rate as the bar's column."""
-        return Text(f"{task.speed:,.0f}/s" if task.speed else "")
-
-
-class _Moments:
-    """Mean and deviation per channel of all pixels, from exact integer sums; in units of the full range (0 to 1)."""
-
-    def __init__(self, channels: int) -> None:
-        self.counts = np.zeros((channels, 256), dtype=np.int64)
-
-    def add(self, pixels: np.ndarray) -> None:
-        for counts, plane in zip(self.counts, pixels, strict=True):
-            counts += np.bincount(plane.reshape(-1), minlength=256)
-
-    def as_dict(self) -> dict[str, list[float]]:
-        values = np.arange(256) / 255
-        number = np.maximum(self.counts.sum(axis=1), 1)
-        mean = (self.counts * values).sum(axis=1) / number
-        variance = (self.counts * values**2).sum(axis=1) / number - mean**2
-        return {"mean": mean.tolist(), "std": np.sqrt(np.maximum(variance, 0)).tolist()}

@@ -34,7 +34,7 @@ _WHITE = 255
 
 @dataclass(frozen=True)
 class Fit:
-    """How a picture becomes (channels, size, size), and which pictures are refused; field by field as in `conf/data`."""
+    """How a picture becomes (channels, size, size), and which ones are refused; field by field as in `conf/data`."""
 
     size: int
     channels: int = 3
@@ -69,7 +69,7 @@ def read_picture(path: str | os.PathLike[str], fit: Fit) -> Picture:
 
 
 def extent_of(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Return width and height in px as seen upright, from the file's header alone; raise BadPicture if there is none."""
+    """Return width and height in px, seen upright, from the file's header alone; raise BadPicture without one."""
     try:
         with Image.open(path) as image:
             turned = image.getexif().get(0x0112, 1) >= 5
@@ -119,7 +119,7 @@ def _border_mean(planes: np.ndarray) -> list[int]:
 
 
 def _colour(fit: Fit) -> list[int]:
-    """Return the colour of bars and behind transparency, one number per channel; white where it is to follow the edge."""
+    """Return the colour of bars and behind transparency, a number per channel; white where it follows the edge."""
     if isinstance(fit.pad_value, str):
         return [_WHITE] * fit.channels
     if isinstance(fit.pad_value, int):
@@ -141,7 +141,7 @@ def _check_extent(extent: tuple[int, int], fit: Fit) -> None:
 
 
 def _ask_for_less(image: Image.Image, fit: Fit) -> None:
-    """Let the JPEG decoder leave out detail that resizing would: at least twice the target stays (three times as fast)."""
+    """Let the JPEG decoder leave out detail that resizing would; twice the target stays (three times as fast)."""
     if image.format != "JPEG" or fit.resample == "nearest":
         return
     width, height = image.size
@@ -151,7 +151,7 @@ def _ask_for_less(image: Image.Image, fit: Fit) -> None:
     else:
         scale = 2 * fit.size / sides[fit.resize]
         wanted = (ceil(width * scale), ceil(height * scale))
-    image.draft(None, wanted)  # type: ignore[arg-type]  # None keeps the file's own mode
+    image.draft(None, wanted)  # None keeps the file's own mode
 
 
 def _upright(image: Image.Image) -> Image.Image:

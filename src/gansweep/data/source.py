@@ -37,7 +37,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Decoded pixels, uint8 (C, H, W), and the part that is picture rather than padding: left, top, right, bottom in px."""
+    """Pixels, uint8 (C, H, W), and which part is picture, not padding: left, top, right, bottom in px."""
 
     pixels: Pixels
     box: Box

@@ -1,4 +1,4 @@
-"""Which pictures are held out, and which are kept under a limit: by hashes of names, so that both stay when files are added."""
+"""Which pictures are held out, and which kept under a limit: by hashes of names, so both stay when files are added."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def held_out(groups: Sequence[str], val_fraction: float) -> NDArray[np.bool_]:
 
 
 def limited(items: list[Item], limit: int | None) -> list[Item]:
-    """Keep the `limit` items with the least hashes, in their former order: a smaller limit's choice is part of a larger one's."""
+    """Keep the `limit` items with the least hashes, in order: a smaller limit's choice is part of a larger one's."""
     if limit is None or limit >= len(items):
         return items
     kept = {item.id for item in sorted(items, key=lambda item: (share_of(item.id, "limit"), item.id))[:limit]}

@@ -12,7 +12,7 @@ ORIENTATIONS = ("any", "portrait", "landscape")
 
 
 def parse_tags(value: object) -> tuple[str, ...]:
-    """Read tags from a list, or from text separated by commas, semicolons or bars, or by blanks where it has none of these."""
+    """Read tags from a list, or from text with commas, semicolons or bars between, or blanks where it has none."""
     if value is None:
         return ()
     if isinstance(value, str):

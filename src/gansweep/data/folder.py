@@ -1,0 +1,183 @@
+"""`data=folder data.path=PICTURES`: any folder of pictures, with what its names and its metadata say of them."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+
+from gansweep.data.metadata import FILE_NAMES, Entry, read_metadata, read_sidecar
+from gansweep.data.resize import Fit, extent_of, read_picture
+from gansweep.data.source import BadPicture, Item, Listing, Picture, Source
+from gansweep.data.split import limited
+from gansweep.data.tags import is_oriented, select_tags
+from gansweep.errors import UserError, nearest
+
+_USUAL = ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .avif"
+_RARE = ".ppm .pgm .pbm .pnm .jp2 .j2k .tga .ico"
+SUFFIXES = frozenset(f"{_USUAL} {_RARE}".split())
+_SIZE_IN_NAME = re.compile(r"_\d+v\d+$")
+_SAMPLED_FILES, _SAMPLED_BYTES = 16, 65536
+
+
+class Folder(Source):
+    """Pictures anywhere under a folder, hidden files and folders aside.
+
+    Class: the first sub-folder, when every picture is in one and there are several; or `label` in the metadata.
+    Tags: sub-folders, the metadata's tags, and the words of the name with data.name_tags. Captions: the metadata's,
+    or the lines of a .txt of the same name.
+    """
+
+    pixel_keys = (
+        "size", "channels", "resize", "resample", "pad_value", "min_side", "max_aspect", "max_megapixels",
+        "include", "exclude", "orientation", "limit", "name_tags", "group_by",
+    )  # fmt: skip
+
+    @functools.cached_property
+    def root(self) -> Path:
+        """The folder, absolute; data.path is taken from the working directory."""
+        if not self.cfg.path:
+            raise UserError("data=folder needs to be told where: data.path=FOLDER")
+        return Path(self.cfg.path).expanduser().absolute()
+
+    @functools.cached_property
+    def files(self) -> dict[str, os.stat_result]:
+        """Pictures, captions and metadata under the root, by relative path in sorted order."""
+        return dict(sorted(_walk(self.root)))
+
+    def check(self) -> None:
+        """Raise UserError unless data.path is a folder with a picture in it."""
+        if not self.root.exists():
+            near = nearest(self.root.name, _names_in(self.root.parent), most=3)
+            raise UserError(f"data.path={self.cfg.path} does not exist{near}")
+        if not self.root.is_dir():
+            raise UserError(f"data.path={self.cfg.path} is a file; give the folder that holds the pictures")
+        try:
+            found = any(_is_picture(name) for name, _ in _walk(self.root))
+        except OSError as error:
+            text = f"cannot be read ({error.strerror}: {error.filename})"
+            raise UserError(f"data.path={self.cfg.path} {text}") from None
+        if not found:
+            raise UserError(f"data.path={self.cfg.path} holds no picture (.jpg, .png, .webp and the like)")
+
+    def stamp(self) -> str:
+        """Hash relative path, size and time of every file, and how a few begin as a guard against coincidence."""
+        digest = hashlib.sha256()
+        for name, stat in self.files.items():
+            digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+        for name in list(self.files)[:: max(1, len(self.files) // _SAMPLED_FILES)]:
+            try:
+                with (self.root / name).open("rb") as file:
+                    digest.update(file.read(_SAMPLED_BYTES))
+            except OSError:
+                continue  # An unreadable file is told of when it is decoded.
+        return digest.hexdigest()
+
+    def describe(self) -> str:
+        """Name the folder, without the path to it."""
+        return f"folder {self.root.name}"
+
+    def items(self) -> Listing:
+        """List the pictures that tags, orientation and limit select, also those that only the metadata knows."""
+        metadata = read_metadata(self.root)
+        names = sorted({name for name in self.files if _is_picture(name)} | metadata.keys())
+        labels = _labels(names, metadata, self.root)
+        items = [self._item(name, metadata.get(name, Entry()), labels.get(name)) for name in names]
+        items = select_tags(items, self.cfg.include or [], self.cfg.exclude or [])
+        items = limited(self._oriented(items), self.cfg.limit)
+        return Listing(items, sorted(set(labels.values())))
+
+    def picture(self, item: Item) -> Picture:
+        """Decode and fit one file; raise BadPicture with the reason."""
+        return read_picture(self.root / item.id, Fit.of(self.cfg))
+
+    def _item(self, name: str, entry: Entry, label: str | None) -> Item:
+        path = PurePosixPath(name)
+        words: tuple[str, ...] = ()
+        if self.cfg.name_tags:
+            words = tuple(word for word in _SIZE_IN_NAME.sub("", path.stem).split("-") if word)
+        beside = str(path.with_suffix(".txt"))
+        captions = entry.captions
+        if not captions and beside in self.files:
+            captions = read_sidecar(self.root / beside)
+        folder = str(path.parent)
+        group = folder if self.cfg.group_by == "folder" and folder != "." else name
+        tags = tuple(dict.fromkeys((*path.parent.parts, *entry.tags, *words)))
+        return Item(id=name, group=entry.group or group, captions=captions, tags=tags, label=label)
+
+    def _oriented(self, items: list[Item]) -> list[Item]:
+        """Keep the pictures of the wanted orientation, and those whose header cannot be read, to be told of later."""
+        wanted = self.cfg.orientation
+        if wanted == "any":
+            return items
+
+        def fits(item: Item) -> bool:
+            try:
+                return is_oriented(*extent_of(self.root / item.id), wanted)
+            except BadPicture:
+                return True
+
+        with ThreadPoolExecutor(self.cfg.workers) as pool:
+            kept = [item for item, fit in zip(items, pool.map(fits, items), strict=True) if fit]
+        if not kept:
+            raise UserError(f"data.orientation={wanted}: none of the {len(items):,} pictures in {self.cfg.path} is")
+        return kept
+
+
+def _labels(names: list[str], metadata: dict[str, Entry], root: Path) -> dict[str, str]:
+    """Return the class of every picture, or nothing when the set has no classes."""
+    labelled = {name: entry.label for name, entry in metadata.items() if entry.label}
+    if labelled:
+        without = [name for name in names if name not in labelled]
+        if without:
+            raise UserError(
+                f"data.path: the metadata of {root} labels {len(labelled):,} pictures and not {len(without):,} others, "
+                f"such as {without[0]}; label all or none"
+            )
+        return labelled
+    folders = {name: PurePosixPath(name).parts[0] for name in names if "/" in name}
+    return folders if len(folders) == len(names) and len(set(folders.values())) > 1 else {}
+
+
+def _is_picture(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in SUFFIXES
+
+
+def _walk(root: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield relative path and stat of the files that matter; links to folders are followed, each folder once."""
+    waiting, seen = [""], set()
+    while waiting:
+        inner = waiting.pop()
+        here = root / inner
+        stat = here.stat()
+        if (stat.st_dev, stat.st_ino) in seen:
+            continue
+        seen.add((stat.st_dev, stat.st_ino))
+        with os.scandir(here) as entries:
+            for entry in entries:
+                name = f"{inner}{entry.name}"
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    waiting.append(f"{name}/")
+                elif _is_picture(name) or name.endswith(".txt") or name in FILE_NAMES:
+                    yield name, _stat(entry)
+
+
+def _stat(entry: os.DirEntry[str]) -> os.stat_result:
+    """Return a file's stat, or that of the link itself where it leads nowhere."""
+    try:
+        return entry.stat()
+    except OSError:
+        return entry.stat(follow_symlinks=False)
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return [path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    except OSError:
+        return []
