@@ -74,16 +74,18 @@ def knobs(settings: Settings, system: System, device: torch.device | str = "cpu"
 
 
 def check(settings: Settings) -> System:
-    """Refuse what can be refused before anything is made: sizes, terms, schedule, freezing, data. Returns a meta system.
+    """Refuse what can be refused before anything is made, and return the system on the meta device.
 
-    Touches nothing on disk. Called for every job of a sweep before the first one starts.
+    Sizes, terms, schedule, freezing, data; touches nothing on disk. Called for every job of a sweep before the first.
     """
     with torch.device("meta"):
         system = build_system(settings)
     charged_terms(system, settings.scales, settings.terms)
     plan = timetable(settings, system)
     knobs(settings, system)
-    learnt_parameters(system.nets, [p for p in system.phases if plan.ever(p.name, settings.steps)], settings.model.freeze)
+    learnt_parameters(
+        system.nets, [p for p in system.phases if plan.ever(p.name, settings.steps)], settings.model.freeze
+    )
     keep_statistics(system.nets, settings.model.freeze_stats)
     for net in settings.optimizer.nets():
         if net not in system.nets:
@@ -97,14 +99,18 @@ def check(settings: Settings) -> System:
 
 
 def pick_device(asked: str) -> torch.device:
-    """Return the device; `auto` takes the first CUDA device when there is one. Missing (exit 3) for one that is not there."""
+    """Return the device; `auto` is the first CUDA device when there is one. Missing (exit 3) for one that is not."""
     if asked == "auto":
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     device = torch.device(asked)
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
-            have = f"it has {count}" if count else "it has no CUDA device that this torch can use (gansweep doctor says why)"
+            have = (
+                f"it has {count}"
+                if count
+                else "it has no CUDA device that this torch can use (gansweep doctor says why)"
+            )
             raise Missing(f"runtime.device={asked}: not on this machine, {have}; say runtime.device=auto or cpu")
         return torch.device("cuda", device.index or 0)
     return device
@@ -145,7 +151,9 @@ def check_reach(engine: EagerEngine, plan: Timetable, batch: Mapping[str, Any], 
     return unreached(engine, batch, [name for name in engine.phases if plan.ever(name, steps)])
 
 
-def load_weights(nets: Mapping[str, nn.Module], states: Mapping[str, Any], wanted: list[str] | None, source: Path) -> list[str]:
+def load_weights(
+    nets: Mapping[str, nn.Module], states: Mapping[str, Any], wanted: list[str] | None, source: Path
+) -> list[str]:
     """Load `states` (net → state dict) into the networks both sides have, or into `wanted`; returns their names.
 
     UserError that lists both sides' names or shapes where they differ.

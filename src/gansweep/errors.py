@@ -34,7 +34,7 @@ class RunFailed(GansweepError):
 
 
 def nearest(name: str, choices: Iterable[str], most: int = 8) -> str:
-    """Return the end of an error line that offers the nearest of `choices` to `name`, or lists them when none is near."""
+    """Return the end of an error line: the nearest of `choices` to `name`, or all of them when none is near."""
     names = sorted(set(choices))
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if close:

@@ -65,7 +65,7 @@ def kld(mean: Tensor, log_variance: Tensor, reduction: str = "sum") -> Tensor:
 
 
 def bce_label(logits: Tensor, label: Tensor | float) -> Tensor:
-    """Cross-entropy of sigmoid(logits) against one label in [0, 1] (Goodfellow et al. 2014; label smoothing included)."""
+    """Cross-entropy of sigmoid(logits) against one label in [0, 1] (Goodfellow et al. 2014)."""
     # softplus(x) - x * label is the cross-entropy, stable for any x, and takes a tensor label without a host read.
     return (F.softplus(logits) - logits * label).mean()
 
@@ -146,4 +146,3 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     squared = input_gradient(critic, between).square().flatten(1).sum(1)
     # The small number keeps the gradient of the root finite where the critic is flat.
     return ((squared + 1e-12).sqrt() - 1).square().mean()
-

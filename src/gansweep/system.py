@@ -111,7 +111,7 @@ class System(Protocol):
 
 
 def term_names(system: System) -> dict[str, str]:
-    """Return every term's name with the phase that charges it; a name used twice is a fault of the system (ValueError)."""
+    """Return every term's name with the phase that charges it; a name used twice is a ValueError."""
     owner: dict[str, str] = {}
     for phase in system.phases:
         for name in phase.terms:

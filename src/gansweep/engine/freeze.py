@@ -12,7 +12,7 @@ from gansweep.system import Phase
 
 
 def _keeps_statistics(part: nn.Module) -> bool:
-    """Tell whether a layer has statistics that a training forward moves: torch's norms, and ours with a flag `still`."""
+    """Tell whether a training forward moves a layer's statistics: torch's norms, and ours with a flag `still`."""
     return isinstance(part, nn.modules.batchnorm._NormBase) or hasattr(part, "still")
 
 

@@ -60,7 +60,7 @@ def detached(value: Any) -> Any:
 
 
 class Looker:
-    """What one turn of a phase sees, for one micro-batch; computes views and shared forwards when they are asked for."""
+    """What one turn of a phase sees, for one micro-batch; computes views and shared forwards when asked."""
 
     def __init__(
         self,

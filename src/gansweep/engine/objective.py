@@ -27,12 +27,15 @@ def charged_terms(
             if name in owner:
                 raise UserError(f"terms.{phase_name}.{name}: a term '{name}' stands in phase '{owner[name]}' already")
             if phase.pair is None:
-                raise UserError(f"terms.{phase_name}.{name}: phase '{phase_name}' names no pair for a user's loss to read")
+                raise UserError(
+                    f"terms.{phase_name}.{name}: phase '{phase_name}' names no pair for a user's loss to read"
+                )
             table[phase_name][name] = Term(locate(path, f"terms.{phase_name}.{name}"), phase.pair)
             owner[name] = phase_name
     _compare(set(owner), set(scales))
     charged = {
-        phase: {name: term for name, term in terms.items() if scales[name] is not None} for phase, terms in table.items()
+        phase: {name: term for name, term in terms.items() if scales[name] is not None}
+        for phase, terms in table.items()
     }
     for phase, terms in charged.items():
         if not terms:

@@ -174,7 +174,7 @@ def _values(points: Sequence[Sequence[float]], interpolate: bool = False) -> Cur
 
 
 def build_curve(knob: str, config: Mapping[str, Any]) -> Curve:
-    """Return the curve that `config` ({kind, …}) describes for `knob`; tried at steps 0 and 1, UserError when it cannot be."""
+    """Return the curve that `config` ({kind, …}) describes for `knob`; UserError when steps 0 and 1 cannot be had."""
     given = dict(config)
     kind = given.pop("kind", None)
     where = f"schedule.curves.{knob}"

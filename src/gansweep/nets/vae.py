@@ -28,7 +28,9 @@ def bottleneck_px(size_px: int, conv: Sequence[Mapping[str, int]]) -> int:
     stride = total_stride(conv)
     if size_px < stride or size_px % stride:
         near = f"{size_px // stride * stride or stride} or {(size_px // stride + 1) * stride}"
-        raise ConfigError(f"data.size={size_px}: the total stride {stride} of model.conv does not divide it; nearest: {near}")
+        raise ConfigError(
+            f"data.size={size_px}: not divided by the total stride {stride} of model.conv; nearest: {near}"
+        )
     return size_px // stride
 
 
@@ -70,14 +72,26 @@ class SameTranspose(nn.Module):
         # smaller than the stride, filled up with zeros).
         extra = full.shape[-1] - side
         before = max(self.kernel - self.stride, 0) // 2
-        full = full[..., before : before + side, before : before + side] if extra > 0 else F.pad(full, (0, -extra, 0, -extra))
+        full = (
+            full[..., before : before + side, before : before + side]
+            if extra > 0
+            else F.pad(full, (0, -extra, 0, -extra))
+        )
         return self.act(self.norm(full))
 
 
 class ConvEncoder(nn.Module):
     """The list's convolutions, a dense layer with ReLU, and two linear heads (mean, log-variance)."""
 
-    def __init__(self, size_px: int, channels: int, conv: Sequence[Mapping[str, int]], dense: int, latent: int, part: Mapping[str, Any]):
+    def __init__(
+        self,
+        size_px: int,
+        channels: int,
+        conv: Sequence[Mapping[str, int]],
+        dense: int,
+        latent: int,
+        part: Mapping[str, Any],
+    ):
         super().__init__()
         layers: list[nn.Module] = []
         before = channels
@@ -102,7 +116,9 @@ class ConvDecoder(nn.Module):
     filters. What comes out is not yet activated.
     """
 
-    def __init__(self, size_px: int, channels: int, conv: Sequence[Mapping[str, int]], latent: int, part: Mapping[str, Any]):
+    def __init__(
+        self, size_px: int, channels: int, conv: Sequence[Mapping[str, int]], latent: int, part: Mapping[str, Any]
+    ):
         super().__init__()
         self.side_px = bottleneck_px(size_px, conv)
         self.width = conv[-1]["filters"]

@@ -5,6 +5,7 @@ Pictures are (B, C, S, S), codes (B, L), logits (B, 1). Convolutions keep (S) or
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,7 +31,9 @@ def halvings(size_px: int, levels: int | None, smallest_px: int = 4) -> int:
     if levels < 1 or size_px % (1 << levels):
         stride = 1 << max(levels, 1)
         near = f"{size_px // stride * stride or stride} or {(size_px // stride + 1) * stride}"
-        raise ConfigError(f"data.size={size_px}: the total stride {stride} of model.levels={levels} does not divide it; nearest: {near}")
+        raise ConfigError(
+            f"data.size={size_px}: not divided by the total stride {stride} of model.levels={levels}; nearest: {near}"
+        )
     return levels
 
 
@@ -42,7 +45,9 @@ def scaled(width: int, factor: float) -> int:
 class Down(nn.Module):
     """Convolution with a stride, norm, activation."""
 
-    def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int, bias: bool, part: Mapping[str, Any]):
+    def __init__(
+        self, channels_in: int, channels_out: int, kernel: int, stride: int, bias: bool, part: Mapping[str, Any]
+    ):
         super().__init__()
         conv = nn.Conv2d(channels_in, channels_out, kernel, stride, (kernel - 1) // 2, bias=bias)
         self.conv = weighted(conv, part["norm"])
@@ -131,7 +136,14 @@ class Discriminator(nn.Module):
     or by the stride of its last one (`stride`).
     """
 
-    def __init__(self, size_px: int, channels: int, blocks: Sequence[Mapping[str, int]], head: Sequence[int], part: Mapping[str, Any]):
+    def __init__(
+        self,
+        size_px: int,
+        channels: int,
+        blocks: Sequence[Mapping[str, int]],
+        head: Sequence[int],
+        part: Mapping[str, Any],
+    ):
         super().__init__()
         choose("model.discriminator.downsample", part["downsample"], ("pool", "stride"))
         self.blocks = nn.ModuleList()
@@ -148,7 +160,7 @@ class Discriminator(nn.Module):
             self.blocks.append(nn.Sequential(*layers))
         sizes = [before * (size_px >> len(blocks)) ** 2, *head, 1]
         linears: list[nn.Module] = []
-        for n, (wide, narrow) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        for n, (wide, narrow) in enumerate(itertools.pairwise(sizes)):
             if n:
                 linears.append(activation(part["head_act"], part["slope"]))
             linears.append(weighted(nn.Linear(wide, narrow), part["norm"]))

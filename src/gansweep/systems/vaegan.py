@@ -79,12 +79,16 @@ class VaeGan:
         self.joint_batch = bool(discriminator["joint_batch"])
         self.feature_block = discriminator["feature_block"]
         if not 1 <= self.feature_block <= len(blocks):
-            raise ConfigError(f"model.discriminator.feature_block={self.feature_block}: not one of the blocks 1 to {len(blocks)}")
+            raise ConfigError(
+                f"model.discriminator.feature_block={self.feature_block}: not one of the blocks 1 to {len(blocks)}"
+            )
         self.shared = self._shared(single_forward)
         self.phases = (self._enc(reduction, single_forward), self._dec(reduction), self._dis(clip is not None))
 
     @staticmethod
-    def _discriminator_lists(part: Mapping[str, Any], widths: Sequence[int], factor: float) -> tuple[list[dict[str, int]], list[int]]:
+    def _discriminator_lists(
+        part: Mapping[str, Any], widths: Sequence[int], factor: float
+    ) -> tuple[list[dict[str, int]], list[int]]:
         """Return the blocks and the head: as given, or by the published rule of the size."""
         blocks = part["blocks"]
         if blocks is None:
@@ -97,7 +101,7 @@ class VaeGan:
         return blocks, head
 
     def _shared(self, single_forward: bool) -> dict[str, Shared]:
-        """Forwards that phases share. With one forward (Larsen), encoder and decoder learn from the same reconstruction."""
+        """Forwards that phases share; with one forward (Larsen), enc and dec learn from the same reconstruction."""
         live = ("enc", "dec") if single_forward else ("dec",)
         return {
             "code": Shared(encode, live=("enc",), stale=("dec", "dis")),
@@ -206,7 +210,7 @@ class VaeGan:
 
 @torch.no_grad()
 def clip_weights(net: nn.Module, x: Look) -> None:
-    """Clamp every weight of a Wasserstein critic to [-clip, clip], the knob `clip` (Arjovsky et al. 2017, algorithm 1)."""
+    """Clamp a Wasserstein critic's weights to [-clip, clip], the knob `clip` (Arjovsky et al. 2017, algorithm 1)."""
     bound = x.knobs["clip"]
     for weight in net.parameters():
         weight.clamp_(min=-bound, max=bound)

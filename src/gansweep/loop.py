@@ -1,0 +1,234 @@
+"""The one loop: step, measure, log, look, keep. What differs between runs is data; nothing here knows a system."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gansweep.config.settings import Settings
+from gansweep.data import Batches
+from gansweep.engine.schedule import Timetable
+from gansweep.engine.step import EagerEngine
+from gansweep.errors import RunFailed
+from gansweep.observe import Observer
+from gansweep.runs.checkpoint import FORMAT, Keeper, Saved
+from gansweep.runs.meter import Meter
+from gansweep.runs.tracker import Tracker
+
+
+class Interrupted(Exception):
+    """The run was asked to stop (Ctrl-C or SIGTERM) and has kept its state."""
+
+
+@dataclass
+class Parts:
+    """What a run is made of."""
+
+    settings: Settings
+    run_dir: Path
+    run_id: str
+    fingerprint: str
+    device: torch.device
+    engine: EagerEngine
+    plan: Timetable
+    batches: Batches
+    observer: Observer
+    tracker: Tracker
+    keeper: Keeper
+
+
+@dataclass
+class Loop:
+    """Takes the steps of a run. `begin` and the state of a checkpoint make it go on exactly where it stopped."""
+
+    parts: Parts
+    advance: Callable[[int], None] = lambda step: None
+    show: Callable[[Mapping[str, float]], None] = lambda losses: None
+    step: int = 0
+    batches_used: int = 0
+    turns: dict[str, int] = field(default_factory=dict)
+    losses: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.meter = Meter()
+        self._clock = time.perf_counter()
+        self._timed_from = self.step
+        self._stop = ""
+
+    def run(self) -> None:
+        """Take every step that is left. RunFailed for a loss that is not finite; Interrupted when asked to stop."""
+        settings = self.parts.settings
+        self._clock, self._timed_from = time.perf_counter(), self.step
+        with self._signals():
+            while self.step < settings.steps:
+                self._take()
+                if self.parts.device.type == "cpu":  # on CUDA a look costs a wait: the log interval looks
+                    self._refuse_nonfinite()
+                self._report()
+                self.advance(self.step)
+                if self._stop:
+                    if not self._saved_at_this_step():
+                        self._save()
+                    raise Interrupted(self._stop)
+
+    def _take(self) -> None:
+        parts = self.parts
+        groups = parts.plan.at(self.step)
+        count = parts.plan.batches(self.step)
+        batches = [parts.batches.batch(self.batches_used + n) for n in range(count)]
+        self.batches_used += count
+        metrics = parts.engine.step(self.step, groups, batches)
+        self.step += 1
+        self.meter.add(metrics, self.step)
+        for group in groups:
+            for entry in group:
+                if not entry.watch:
+                    self.turns[entry.phase] = self.turns.get(entry.phase, 0) + 1
+
+    def _report(self) -> None:
+        settings, tracker = self.parts.settings, self.parts.tracker
+        last = self.step == settings.steps
+        logged = self.step % settings.log_every == 0 or last
+        if logged:
+            self._log()
+        known: dict[str, float] = {}
+        if _due(settings.sample_every, self.step, last):
+            for key, path in self.parts.observer.grids(self.parts.run_dir / "grids", self.step):
+                tracker.image(key, path, self.step)
+        if _due(settings.val_every, self.step, last) and self.parts.observer.has_held_out:
+            known = self.parts.observer.held_out()
+            tracker.scalars(known, self.step)
+            self.losses |= known
+        if last or _due(settings.checkpoint_every, self.step, False):
+            self._save(known | (self.losses if logged else {}))
+        elif known or (logged and self.parts.keeper.best_by in self.losses):
+            self._upload(self.parts.keeper.save(self.state_dict(), self.step, known | self.losses, best_only=True))
+
+    def _log(self) -> None:
+        parts = self.parts
+        values = self.meter.read()
+        self._refuse_nonfinite()
+        values |= {
+            f"lr/{net}": parts.engine.knobs.value(f"optimizer.{net}.lr", self.step - 1)
+            for net in parts.engine.optimizers
+        }
+        knobs = parts.engine.knobs
+        values |= {f"knob/{k}": knobs.value(k, self.step - 1) for k in knobs.curves if not k.startswith("optimizer.")}
+        counted = self.turns.get(parts.plan.counts, 0)
+        values |= {
+            f"turns/{phase}_per_step": n / counted
+            for phase, n in self.turns.items()
+            if counted and phase != parts.plan.counts
+        }
+        self.turns = {}
+        self.losses = dict(values)
+        parts.tracker.scalars(values | self._performance(), self.step)
+        self.show(values)
+
+    def _performance(self) -> dict[str, float]:
+        """Return what may differ between two equal runs: speed and memory, under perf/."""
+        now = time.perf_counter()
+        steps = max(self.step - self._timed_from, 1)
+        seconds = max(now - self._clock, 1e-9)
+        self._clock, self._timed_from = now, self.step
+        found = {
+            "perf/step_ms": 1000 * seconds / steps,
+            "perf/images_per_s": steps * self.parts.settings.batch_size / seconds,
+            "perf/memory_mb": _resident_mb(),
+        }
+        if self.parts.device.type == "cuda":
+            found["perf/gpu_memory_mb"] = torch.cuda.max_memory_allocated(self.parts.device) / 2**20
+        return found
+
+    def _refuse_nonfinite(self) -> None:
+        bad = self.meter.first_nonfinite()
+        if bad is not None:
+            name, step = bad
+            kept = self.parts.keeper.step_files()
+            where = f"the last good checkpoint is {kept[-1]}" if kept else "no checkpoint had been written yet"
+            raise RunFailed(f"{name} is not finite at step {step}: the run was stopped; {where}")
+
+    def _save(self, metrics: Mapping[str, float] | None = None) -> None:
+        self._refuse_nonfinite()
+        self._upload(self.parts.keeper.save(self.state_dict(), self.step, metrics or {}))
+
+    def _upload(self, saved: Saved) -> None:
+        if not self.parts.settings.checkpoint.upload:
+            return
+        final = self.step == self.parts.settings.steps
+        for path in saved.written:
+            # last.pt is the newest step file again: it goes up once, when the run ends.
+            if path.name != "last.pt" or final:
+                self.parts.tracker.file(path, "checkpoints")
+        for path in saved.removed:
+            self.parts.tracker.forget(path, "checkpoints")
+
+    def _saved_at_this_step(self) -> bool:
+        return (self.parts.keeper.directory / f"step-{self.step:08d}.pt").exists()
+
+    # State
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the checkpoint's payload (see runs.checkpoint)."""
+        parts = self.parts
+        engine = parts.engine.state_dict()
+        counters = {"updates": engine.pop("updates"), "batches_used": self.batches_used, "turns": dict(self.turns)}
+        return {
+            "format": FORMAT,
+            "run_id": parts.run_id,
+            "step": self.step,
+            "config": parts.settings.model_dump(mode="json"),
+            "data_fingerprint": parts.fingerprint,
+            **engine,
+            "counters": counters,
+            "meter": self.meter.state_dict(),
+            "losses": dict(self.losses),
+            "best": parts.keeper.best,
+        }
+
+    def load_state_dict(self, payload: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint's payload."""
+        self.parts.engine.load_state_dict({**payload, "updates": payload["counters"]["updates"]})
+        self.meter.load_state_dict(payload["meter"], self.parts.device)
+        self.step = payload["step"]
+        self.batches_used = payload["counters"]["batches_used"]
+        self.turns = dict(payload["counters"]["turns"])
+        self.losses = dict(payload["losses"])
+        self.parts.keeper.load_state_dict(payload["best"])
+
+    @contextmanager
+    def _signals(self) -> Any:
+        """Let Ctrl-C and SIGTERM end the run between two steps, with its state kept; a second one ends it at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def ask(number: int, frame: Any) -> None:
+            if self._stop:
+                raise KeyboardInterrupt
+            self._stop = signal.Signals(number).name
+
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _due(every: int, step: int, last: bool) -> bool:
+    return every > 0 and (step % every == 0 or last)
+
+
+def _resident_mb() -> float:
+    import psutil
+
+    return float(psutil.Process().memory_info().rss) / 2**20

@@ -1,0 +1,139 @@
+"""What is looked at beside the step: held-out losses, and grids of fixed latents and fixed pictures.
+
+Always the same pictures and the same noise, whatever the run's seed, so that the grids of two runs line up; always in
+evaluation mode, with the running means of the weights where there are any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gansweep.config.settings import Settings
+from gansweep.data import Batches, Dataset, invertible, to_uint8
+from gansweep.engine.handle import Nets, evaluation
+from gansweep.engine.look import Looker, StepContext
+from gansweep.engine.noise import Noise, mix
+from gansweep.engine.schedule import Entry
+from gansweep.engine.step import EagerEngine
+from gansweep.grids import save_grid
+
+# Noise of grids and of held-out losses: the same for every run, apart from each other and from training.
+GRID_SEED, HELD_OUT_SEED = mix(1, 0x9A1D), mix(2, 0x9A1D)
+GRID_COUNT = 64
+HELD_OUT_MOST = 1024
+
+
+class Observer:
+    """Looks at one engine's networks with the data set's held-out pictures (or, without any, its training ones)."""
+
+    def __init__(self, settings: Settings, dataset: Dataset, engine: EagerEngine, device: torch.device):
+        self.settings, self.engine, self.device = settings, engine, device
+        held_out = dataset.split("val")
+        self.has_held_out = len(held_out) > 0
+        rows = held_out if self.has_held_out else dataset.split("train")
+        self._batch = self._fixed_batches(dataset, rows[:HELD_OUT_MOST])
+        self._pictures = self._fixed_batches(dataset, rows[: GRID_COUNT // 2], whole=True)[0]
+        kind = settings.data.normalize
+        stretched = f"data.normalize={kind} cannot be undone: each picture of a grid is stretched to its own range"
+        self.notes = [] if invertible(kind) else [stretched]
+
+    def _fixed_batches(self, dataset: Dataset, rows: Any, whole: bool = False) -> list[Mapping[str, Tensor]]:
+        size = len(rows) if whole else min(self.settings.batch_size, len(rows))
+        parts = [rows[at : at + size] for at in range(0, len(rows), size)]
+        fields = tuple(self.engine.system.inputs)
+        options: dict[str, Any] = {"normalize": self.settings.data.normalize, "fields": fields, "device": self.device}
+        options |= {
+            "dtype": self.engine.noise.dtype,
+            "shuffle": False,
+            "channels_last": self.settings.runtime.channels_last,
+        }
+        return [Batches(dataset, part, len(part), 0, **options).batch(0) for part in parts]
+
+    def held_out(self) -> dict[str, float]:
+        """Return every charged term on the held-out pictures, `val/phase/term`, and `val/squared_error`.
+
+        The latter is the squared error of reconstructions from the mean code, summed over one picture's values in the
+        normalised range and averaged over pictures: it compares runs whose scales differ.
+        """
+        sums: dict[str, float] = {}
+        count = 0
+        noise = Noise(HELD_OUT_SEED, self.device, self.engine.noise.dtype)
+        with evaluation(self.engine.evaluation_modules()) as nets:
+            for n, batch in enumerate(self._batch):
+                size = len(batch["image"]) if "image" in batch else len(next(iter(batch.values())))
+                found = self._losses(nets, batch, noise.draw(self.engine.system.noise, size, 0, n))
+                for name, value in found.items():
+                    sums[name] = sums.get(name, 0.0) + float(value) * size
+                count += size
+        return {name: total / count for name, total in sums.items()}
+
+    def _losses(self, nets: Nets, batch: Mapping[str, Tensor], noise: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        engine, system = self.engine, self.engine.system
+        entries = [Entry(phase.name, 0, 0, watch=True) for phase in system.phases]
+        context = StepContext(entries, system.shared, engine.updates)
+        found: dict[str, Tensor] = {}
+        for position, phase in enumerate(system.phases):
+            look = Looker(nets, phase, context, position, 0, batch, noise, engine.knobs.group("knobs"), system.memory)
+            for name, value in engine.terms(phase, look).items():
+                found[f"val/{phase.name}/{name}"] = value
+            for name, report in phase.reports.items():
+                if look.seen(report.reads):
+                    found[f"val/{phase.name}/{name}"] = report.fn(*(look[read] for read in report.reads))
+        reconstruct = getattr(system, "reconstruct", None)
+        if reconstruct is not None:
+            rebuilt = list(reconstruct(nets, batch, noise).values())[-1]
+            found["val/squared_error"] = (rebuilt - batch["image"]).square().sum() / len(rebuilt)
+        return found
+
+    def grids(self, folder: Path, step: int) -> list[tuple[str, Path]]:
+        """Write this step's grids under `folder` and return (key, path) of each.
+
+        `samples` (one for each output of a system with several): 64 pictures of the prior. `reconstructions`: rows of
+        originals, each above the row of their reconstructions.
+        """
+        system, kind = self.engine.system, self.settings.data.normalize
+        noise = Noise(GRID_SEED, self.device, self.engine.noise.dtype)
+        written: list[tuple[str, Path]] = []
+        with evaluation(self.engine.evaluation_modules()) as nets:
+            outputs = self._sampled(nets, noise)
+            for name, images in outputs.items():
+                key = "samples" if len(outputs) == 1 else f"samples_{name}"
+                path = folder / key / f"step-{step:08d}.png"
+                save_grid(to_uint8(images.float(), kind), path, columns=8)
+                written.append((key, path))
+            reconstruct = getattr(system, "reconstruct", None)
+            if reconstruct is not None:
+                count = len(self._pictures["image"])
+                rebuilt = list(reconstruct(nets, self._pictures, noise.draw(system.noise, count, 0, 1)).values())[-1]
+                originals = to_uint8(self._pictures["image"].float(), kind).cpu()
+                rows = _paired_rows(originals, to_uint8(rebuilt.float(), kind).cpu(), 8)
+                path = folder / "reconstructions" / f"step-{step:08d}.png"
+                save_grid(rows, path, columns=8)
+                written.append(("reconstructions", path))
+        return written
+
+    def _sampled(self, nets: Nets, noise: Noise) -> dict[str, Tensor]:
+        """Sample GRID_COUNT pictures, in batches of at most the run's size, so that a grid never needs more memory."""
+        system = self.engine.system
+        drawn = noise.draw(system.noise, GRID_COUNT, 0)
+        size = min(self.settings.batch_size, GRID_COUNT)
+        parts: list[dict[str, Tensor]] = []
+        for at in range(0, GRID_COUNT, size):
+            cut = {k: v[at : at + size] if system.noise[k].batched else v for k, v in drawn.items()}
+            batch = {k: v[: len(next(iter(cut.values())))] for k, v in self._pictures.items()}
+            parts.append(system.sample(nets, batch, cut))
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _paired_rows(originals: Tensor, rebuilt: Tensor, columns: int) -> Any:
+    """Return pictures so that a grid of `columns` has a row of originals above the row of their reconstructions."""
+    count = len(originals) // columns * columns or len(originals)
+    rows = []
+    for at in range(0, count, columns):
+        rows += [originals[at : at + columns], rebuilt[at : at + columns]]
+    return torch.cat(rows)
