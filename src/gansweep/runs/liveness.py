@@ -53,7 +53,8 @@ def mark_dead(run: Run, *, untold: bool = False) -> bool:
         finished_ms = last_time(run.dir)
         spool.append("finish", status="KILLED", reason=GONE, t=finished_ms)
         spool.close()
-        changes = {"status": "KILLED", "reason": GONE, "finished": rundir.now(), "last_step": last_step(run.dir)}
+        changes: dict[str, object] = {"status": "KILLED", "reason": GONE, "finished": rundir.timestamp(finished_ms)}
+        changes["last_step"] = last_step(run.dir)
         if untold:
             changes["untold"] = True
         run.record = rundir.update(run.dir, **changes).record
@@ -66,7 +67,10 @@ def reconcile(run: Run, report: Callable[[str], None] = say, *, send: bool = Tru
     A run of another machine is left alone. MLflow is told by the run's sender, which is started for it unless `send` is
     false.
     """
-    newly = mark_dead(run)
+    try:
+        newly = mark_dead(run)
+    except OSError:  # somebody else's run, which may be read but not written
+        return run
     if not newly and not run.record.get("untold"):
         return run
     if not newly:

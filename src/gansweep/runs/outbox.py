@@ -71,7 +71,7 @@ class Outbox:
             raise
         self._replay = False
         for line in refused:
-            print(f"{rundir.now()} refused: {line}", file=sys.stderr)
+            print(f"{rundir.timestamp()} refused: {line}", file=sys.stderr)
         self.refused += len(refused)
         self.offset = chunk[-1][0]
         spool.write_offset(self.run_dir, self.offset)

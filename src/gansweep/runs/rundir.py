@@ -7,6 +7,7 @@ import datetime
 import json
 import os
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from gansweep.errors import UserError
 from gansweep.runs.record import RunRecord
 
 RECORD_FILE = "run.json"
+# The kind of a run that trains; the summary of a sweep is a run of another kind.
+TRAINING = "training"
 # A helper that was stopped while it held the lock must not stop the training process for longer than this.
 _LOCK_WAIT_S = 10.0
 
@@ -76,9 +79,10 @@ def new_run_id() -> str:
     return uuid.uuid4().hex
 
 
-def now() -> str:
-    """Return the time of day in UTC, ISO 8601 with milliseconds."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+def timestamp(time_ms: int | None = None) -> str:
+    """Return a time (ms since 1970; default: now) in UTC, ISO 8601 with milliseconds."""
+    seconds = time.time() if time_ms is None else time_ms / 1000
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat(timespec="milliseconds")
 
 
 def is_run_dir(path: Path) -> bool:
@@ -111,6 +115,7 @@ def create(run_dir: Path, record: RunRecord) -> Run:
         content: dict[str, Any] = {
             "run_id": record.run_id,
             "name": record.name,
+            "kind": record.tags.get("gansweep.kind", TRAINING),
             "status": "RUNNING",
             **this_process(),
             "tracking": None,
@@ -121,7 +126,7 @@ def create(run_dir: Path, record: RunRecord) -> Run:
             "sweep": dict(record.sweep) if record.sweep else None,
             "overrides": list(record.overrides),
             "note": record.note,
-            "created": now(),
+            "created": timestamp(),
             "finished": None,
             "last_step": None,
             "steps": record.steps,

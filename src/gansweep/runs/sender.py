@@ -61,7 +61,7 @@ class Sender:
             self.box.send()
         except Unreachable as error:
             self._say("unreachable", error=str(error))
-            print(f"{rundir.now()} not reachable, next try in {self._backoff_s:g} s: {error}", flush=True)
+            print(f"{rundir.timestamp()} not reachable, next try in {self._backoff_s:g} s: {error}", flush=True)
             self._wait()
             return False
         self._backoff_s = _FIRST_BACKOFF_S

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gansweep.errors import UserError, nearest
 from gansweep.runs.liveness import reconcile
-from gansweep.runs.rundir import Run, create, is_run_dir, new_run_id, read, reopen, update
+from gansweep.runs.rundir import TRAINING, Run, create, is_run_dir, new_run_id, read, reopen, update
 
 __all__ = [
     "Run",
@@ -41,13 +41,18 @@ def open_run(run_dir: Path) -> Run:
 
 
 def runs_below(directory: Path, depth: int = _DEPTH) -> list[Run]:
-    """Return the runs in `directory` and at most `depth` levels below, oldest first; unreadable ones are left out."""
+    """Return the runs in `directory` and at most `depth` levels below, oldest first.
+
+    Left out: records that cannot be read, and the summary runs of sweeps.
+    """
     runs = []
     for found in _run_dirs(directory.absolute(), depth):
         try:
-            runs.append(open_run(found))
+            run = open_run(found)
         except UserError:
             continue
+        if run.record.get("kind", TRAINING) == TRAINING:
+            runs.append(run)
     return sorted(runs, key=lambda run: (str(run.record.get("created")), str(run.dir)))
 
 

@@ -107,6 +107,7 @@ class SpoolTracker:
         self._spool: Spool | None = None
         self._sender: subprocess.Popen[bytes] | None = None
         self._told = uri is not None and was_told(uri)
+        self._started_s = time.time()
         self._looked_s = time.monotonic()
         self._last_step: int | None = None
 
@@ -163,7 +164,7 @@ class SpoolTracker:
         spool.close()
         self._spool = None
         rundir.update(
-            self.run_dir, status=status, reason=reason or None, finished=rundir.now(), last_step=self._last_step
+            self.run_dir, status=status, reason=reason or None, finished=rundir.timestamp(), last_step=self._last_step
         )
         if self._sender is not None:
             wait_for_sender(self.run_dir, self._sender, self._drain_s, self._report)
@@ -190,7 +191,7 @@ class SpoolTracker:
             self._told = True
             return
         state = read_state(self.run_dir)
-        if state.get("state") == "unreachable" and state.get("pid") == self._sender.pid:
+        if state.get("state") == "unreachable" and float(state.get("tried", 0.0)) > self._started_s:
             uri = self._tracking["uri"]
             self._report(f"tracker {uri} cannot be reached ({state.get('error')}); training goes on, metrics are kept")
             self._told = True
