@@ -11,16 +11,27 @@ _OURS = ("gansweep", "hydra", "hydra_plugins")
 class Terminal(logging.Handler):
     """Writes to whatever `sys.stderr` is at the time: a live progress bar puts itself there and prints lines above it.
 
-    Lines below WARNING pass only when they are ours or Hydra's word about the jobs of a sweep. Tracebacks stay in the
-    log file.
+    Libraries pass from WARNING up. Of ours, errors do not: a failed run is told once, in one line, by the command that
+    ran it, and its traceback belongs in the run's log file.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record's message."""
-        if record.levelno < logging.WARNING and record.name.partition(".")[0] not in _OURS:
+        stem = record.name.partition(".")[0]
+        if (stem not in _OURS and record.levelno < logging.WARNING) or (
+            stem == "gansweep" and record.levelno >= logging.ERROR
+        ):
             return
         try:
             sys.stderr.write(record.getMessage() + "\n")
             sys.stderr.flush()
         except (OSError, ValueError):
             self.handleError(record)
+
+
+def to_terminal() -> None:
+    """Send log lines to the terminal, for verbs that train or score without Hydra's own set-up."""
+    root = logging.getLogger()
+    if not any(isinstance(handler, Terminal) for handler in root.handlers):
+        root.addHandler(Terminal())
+    root.setLevel(logging.INFO)

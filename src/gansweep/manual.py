@@ -1,0 +1,167 @@
+"""What each verb's --help says. Plain text and nothing imported: it is read at every start."""
+
+from __future__ import annotations
+
+MAIN = """\
+gansweep trains and compares GANs and VAEs: each line of a lab journal is one command, each run is recorded.
+
+  gansweep train model=vaegan scales.l1=600            one run
+  gansweep -m model=vaegan scales.l1=100,600 seed=1,2  a sweep: every combination (same as: gansweep train -m ...)
+  gansweep eval-is TARGET [KEY=VALUE ...]              Inception Score, written back to the run that made TARGET
+  gansweep resume RUN                                  go on exactly where a run stopped
+  gansweep sample TARGET                               pictures from a checkpoint
+  gansweep runs | show RUN | diff RUN RUN              look at what was done
+  gansweep ui                                          the MLflow UI on the right store
+  gansweep sync [RUN]                                  send what a tracker that was away has missed
+  gansweep data build|inspect|check [KEY=VALUE ...]    make, look at and check a data set
+  gansweep doctor                                      what this machine has, what is missing, how to get it
+  gansweep completion bash|zsh                         a script that completes verbs, groups and keys
+
+RUN is a run directory, or a run id or the beginning of one. TARGET is that, a checkpoint file, or a sweep directory.
+Each verb has its own --help. Exit status: 0 done, 1 a run failed, 2 the request was wrong, 3 something is missing.
+"""
+
+TRAIN = """\
+gansweep train [KEY=VALUE ...] [-m] [--config-dir DIR]
+
+Train one model, or with -m one for every combination of the values given. Everything is checked before the first
+step; nothing is written when the request is wrong.
+
+  gansweep train model=vaegan scales.l1=600
+  gansweep train experiment=demo steps=500 note='first try'
+  gansweep -m model=vaegan scales.l1=100,600 seed=1,2
+  gansweep -m model=vae seed=1,2,3,4 hydra/launcher=joblib hydra.launcher.n_jobs=2      two at a time
+
+Groups (GROUP=CHOICE takes one file of settings; gansweep train --info=defaults-tree shows what is chosen):
+  model        the system: its networks and phases          scales       weight of each loss term; null removes it
+  optimizer    rates and moments                            schedule     who learns when; curves over the steps
+  data         the pictures                                 runtime      device, precision, EMA, accumulation
+  tracker      where the record goes (mlflow, none)         judge, eval  how eval-is scores
+  checkpoint   how many are kept, which is best             experiment   a whole journal entry
+  scale_down   scale_down=cpu: any of it in minutes on a CPU
+
+Keys: seed, steps (updates of the generator), batch_size, log_every, sample_every, val_every, checkpoint_every,
+name, note, and everything inside the groups: scales.l1, optimizer.lr (all networks), optimizer.dis.lr (one),
+schedule.phases.dis.repeat, data.size, runtime.device ...  gansweep train --cfg job lists them all with their values.
+
+Your own: +terms.PHASE.NAME=package.function +scales.NAME=2 adds a loss. A folder conf/ where you stand, or
+--config-dir DIR, adds choices to the groups: conf/model/mine.yaml is model=mine, with conf/scales/mine.yaml and
+conf/schedule/mine.yaml.
+
+A run goes to outputs/DATE/TIME-NAME, a sweep to multirun/DATE/TIME/JOB.
+"""
+
+EVAL_IS = """\
+gansweep eval-is TARGET [KEY=VALUE ...]
+
+Draw samples from a checkpoint (EMA weights when it has them), score them with a judge, print the score and write it
+to the run that made the checkpoint, at the checkpoint's step.
+
+  gansweep eval-is outputs/2026-11-22/10-15-00-vaegan
+  gansweep eval-is 3fa9c1 judge=lite0 eval.n=500
+  gansweep eval-is multirun/2026-11-22/10-20-00            every run of a sweep
+
+Keys: eval.n (samples), eval.seed, eval.splits, eval.batch_size, eval.ema, eval.device, judge=inception|lite0,
+judge.weights (the file of the judge's weights).
+"""
+
+RESUME = """\
+gansweep resume RUN
+
+Go on with a run that was interrupted, from its last checkpoint, to the result it would have had without the
+interruption. A finished run stays as it is.
+
+  gansweep resume outputs/2026-11-22/10-15-00-vaegan
+  gansweep resume 3fa9c1
+"""
+
+SAMPLE = """\
+gansweep sample TARGET [--n 64] [--seed 0] [--no-ema] [--out DIR]
+
+Draw pictures from a checkpoint: a grid, and one PNG each.
+
+  gansweep sample 3fa9c1 --n 16 --seed 7
+  gansweep sample outputs/2026-11-22/10-15-00-vaegan/checkpoints/best.pt --out pictures
+"""
+
+RUNS = """\
+gansweep runs [--json]
+
+List the runs in outputs/ and multirun/ of this directory, newest first: id, name, status, step, losses, scores, age.
+"""
+
+SHOW = """\
+gansweep show RUN [--json]
+
+Everything about one run: what differs from the defaults, losses, scores, checkpoints, last grids, parent, commit, note.
+
+  gansweep show 3fa9c1
+"""
+
+DIFF = """\
+gansweep diff RUN RUN [--json]
+
+What sets two runs apart: the settings that differ (with a warning when more than one was changed), their last losses
+and scores side by side, and code, data, hardware and versions where they differ.
+
+  gansweep diff 3fa9c1 b07e22
+"""
+
+UI = """\
+gansweep ui [--port 5000] [KEY=VALUE ...]
+
+Open the MLflow UI on the store that runs started here are recorded in; Ctrl-C ends it.
+
+  gansweep ui
+  gansweep ui --port 5001 tracker.uri=sqlite:///old.db
+"""
+
+SYNC = """\
+gansweep sync [RUN ...]
+
+Send to the tracker what it missed while it could not be reached. Without RUN: every run in outputs/ and multirun/.
+
+  gansweep sync
+  gansweep sync outputs/2026-11-22/10-15-00-vaegan
+"""
+
+DATA = """\
+gansweep data build|inspect|check [KEY=VALUE ...]
+
+  build      read the pictures and pack them, as the first run would
+  inspect    a contact sheet (--out sheet.png) and a table: count, classes, captions, splits, fingerprint
+  check      read every picture and report those that cannot be used
+
+  gansweep data check data=folder data.path=pictures
+  gansweep data inspect data=emoji data.size=32 --out emoji.png
+"""
+
+DOCTOR = """\
+gansweep doctor [--json]
+
+What this machine has, what is missing, and how to get it. Exit status 3 when something that every run needs is missing.
+"""
+
+COMPLETION = """\
+gansweep completion bash|zsh
+
+Print a script that makes the shell complete verbs, groups and keys.
+
+  source <(gansweep completion bash)       in ~/.bashrc
+  source <(gansweep completion zsh)        in ~/.zshrc, behind compinit
+"""
+
+PAGES = {
+    "train": TRAIN,
+    "eval-is": EVAL_IS,
+    "resume": RESUME,
+    "sample": SAMPLE,
+    "runs": RUNS,
+    "show": SHOW,
+    "diff": DIFF,
+    "ui": UI,
+    "sync": SYNC,
+    "data": DATA,
+    "doctor": DOCTOR,
+    "completion": COMPLETION,
+}

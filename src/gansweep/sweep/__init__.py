@@ -1,0 +1,1 @@
+"""Running what was asked for, once or many times over: directories, jobs, and the record of a sweep."""

@@ -1,0 +1,55 @@
+"""Directories of runs and sweeps: made by the process that uses them, so that no two ever share one."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+from pathlib import Path
+
+from gansweep.errors import UserError
+
+
+def claim(root: str, label: str | None = None, now: datetime.datetime | None = None) -> Path:
+    """Make and return `root/<date>/<time>[-label]`, with `-2`, `-3` … behind it when that is taken.
+
+    The directory is made exclusively: two commands started in the same second get two. UserError when the file system
+    refuses.
+    """
+    moment = now or datetime.datetime.now()
+    day = Path(root) / moment.strftime("%Y-%m-%d")
+    name = moment.strftime("%H-%M-%S") + (f"-{label}" if label else "")
+    try:
+        day.mkdir(parents=True, exist_ok=True)
+        number = 1
+        while True:
+            found = day / (name if number == 1 else f"{name}-{number}")
+            try:
+                found.mkdir()
+            except FileExistsError:
+                number += 1
+            else:
+                return found
+    except OSError as error:
+        raise UserError(f"{day}: cannot be made ({error.strerror}); start gansweep where you may write") from None
+
+
+def claim_exactly(directory: str, record: str) -> Path:
+    """Make the directory that the user chose; UserError when it already holds a `record` file (a run or a sweep)."""
+    path = Path(directory)
+    if (path / record).exists():
+        raise UserError(f"{path}: already holds a {record}; choose another directory")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be made ({error.strerror})") from None
+    return path
+
+
+def discard(directory: Path) -> None:
+    """Remove a directory of a request that turned out wrong, and the folders above it that are then empty."""
+    shutil.rmtree(directory, ignore_errors=True)
+    for parent in list(directory.parents)[:2]:
+        try:
+            parent.rmdir()
+        except OSError:
+            return

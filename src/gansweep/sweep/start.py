@@ -1,0 +1,162 @@
+"""`gansweep train`: everything about a request is checked here, in the parent, before Hydra starts its first job."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gansweep.errors import GansweepError, UserError
+from gansweep.sweep.job import JobResult, Plan, make_task
+from gansweep.sweep.place import claim, claim_exactly, discard
+
+if TYPE_CHECKING:
+    from gansweep.config.compose import Job
+
+# Runs `task` under hydra.main with this command line; given by cli, the one place that knows hydra.main.
+HydraMain = Callable[[Callable[[Any], Any], list[str]], None]
+_INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+
+
+@dataclass
+class Request:
+    """A command line of train, taken apart. `to_hydra` are flags that only Hydra answers (`--cfg job`, `--info`)."""
+
+    overrides: list[str]
+    multirun: bool = False
+    config_dir: str | None = None
+    to_hydra: list[str] = field(default_factory=list)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        raise UserError(f"train: {message}; gansweep train --help lists what there is")
+
+
+def read_request(argv: Sequence[str]) -> Request:
+    """Take the arguments behind `train` apart; flags may stand anywhere. Raises UserError for an unknown flag."""
+    parser = _Parser(add_help=False, allow_abbrev=False, prog="gansweep train")
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("-m", "--multirun", action="store_true")
+    parser.add_argument("-cd", "--config-dir")
+    parser.add_argument("-c", "--cfg", choices=("job", "hydra", "all"))
+    parser.add_argument("-p", "--package")
+    parser.add_argument("--resolve", action="store_true")
+    parser.add_argument("-i", "--info", nargs="?", const="all")
+    parser.add_argument("--hydra-help", action="store_true")
+    args = parser.parse_intermixed_args(list(argv))
+    overrides = list(args.overrides)
+    if args.info is not None and args.info not in _INFO:
+        overrides.append(args.info)
+        args.info = "all"
+    flags: list[str] = []
+    flags += ["--cfg", args.cfg] if args.cfg else []
+    flags += ["--package", args.package] if args.package else []
+    flags += ["--resolve"] if args.resolve else []
+    flags += ["--info", args.info] if args.info else []
+    flags += ["--hydra-help"] if args.hydra_help else []
+    return Request(overrides, args.multirun, args.config_dir, flags)
+
+
+def train(request: Request, hydra_main: HydraMain) -> int:
+    """Check a request, then run it; returns the exit status. Raises UserError before anything is on the disk."""
+    from gansweep.config.compose import search_override, session, shadowed, user_dirs
+
+    dirs = user_dirs(request.config_dir)
+    for file in shadowed(dirs):
+        print(f"gansweep: {file} is not used: gansweep ships a file of that name; rename yours", file=sys.stderr)
+    with session(dirs) as hydra:
+        if request.to_hydra:
+            normal = hydra.normal(request.overrides)
+            if not request.multirun:
+                hydra.compose(normal)
+            jobs: list[Job] = []
+        else:
+            jobs = hydra.jobs(request.overrides, request.multirun)
+            normal = hydra.normal(request.overrides)
+    line = [*search_override(dirs), *normal]
+    if request.to_hydra:
+        hydra_main(make_task(Plan({}), []), [*request.to_hydra, *(["-m"] if request.multirun else []), *line])
+        return 0
+    _check(jobs, request.multirun)
+    _prepare(jobs)
+    return _sweep(jobs, line, normal, hydra_main) if request.multirun else _single(jobs[0], line, hydra_main)
+
+
+def _check(jobs: Sequence[Job], multirun: bool) -> None:
+    """Build every job's system on the meta device and hold its scales against its terms."""
+    from gansweep.train import check
+
+    seen: set[str] = set()
+    for job in jobs:
+        # Seeds make no difference to what can be built; most sweeps have several.
+        same = job.settings.model_copy(update={"seed": 0, "name": None}).model_dump_json()
+        if same in seen:
+            continue
+        seen.add(same)
+        try:
+            check(job.settings)
+        except GansweepError as error:
+            if multirun:
+                raise type(error)(f"job {job.number} ({' '.join(job.overrides)}): {error}") from None
+            raise
+
+
+def _prepare(jobs: Sequence[Job]) -> None:
+    """Make the tracking stores once, here: several jobs that make one at the same time would break it."""
+    from gansweep.runs.tracker import prepare_store
+
+    done: set[str] = set()
+    for job in jobs:
+        tracker = job.settings.tracker
+        if tracker.model_dump_json() not in done:
+            done.add(tracker.model_dump_json())
+            prepare_store(tracker)
+
+
+def _chosen(line: Sequence[str], key: str) -> str | None:
+    """Return the directory that the user gave as a Hydra override, if any."""
+    values = [text.partition("=")[2] for text in line if text.partition("=")[0] == key]
+    return values[-1].strip("'\"") if values else None
+
+
+def _single(job: Job, line: list[str], hydra_main: HydraMain) -> int:
+    from gansweep.config.naming import slug
+    from gansweep.tables import values
+
+    chosen = _chosen(line, "hydra.run.dir")
+    run_dir = claim_exactly(chosen, "run.json") if chosen else claim("outputs", slug(job.name))
+    results: list[JobResult] = []
+    task = make_task(Plan({0: job.name}), results)
+    hydra_main(task, [*line, *([] if chosen else [f"hydra.run.dir='{run_dir}'"])])
+    result = results[-1]
+    if result.code in (2, 3) and not chosen and not (run_dir / "run.json").exists():
+        discard(run_dir)  # the request was wrong after all (a picture folder without pictures): leave nothing
+    if result.status == "FINISHED":
+        print(f"{result.status}: {job.name}: {values(result.losses)}")
+        print(f"run {(result.run_id or '')[:8]} in {os.path.relpath(run_dir)}")
+    return result.code
+
+
+def _sweep(jobs: Sequence[Job], line: list[str], overrides: list[str], hydra_main: HydraMain) -> int:
+    from gansweep.sweep import record, report
+
+    chosen = _chosen(line, "hydra.sweep.dir")
+    directory = claim_exactly(chosen, record.RECORD_FILE) if chosen else claim("multirun")
+    sweep_id = record.new_id()
+    record.begin(directory, sweep_id, overrides, jobs)
+    plan = Plan({job.number: job.name for job in jobs}, sweep_id)
+    stopped = False
+    try:
+        hydra_main(make_task(plan, []), ["-m", *line, *([] if chosen else [f"hydra.sweep.dir='{directory}'"])])
+    except KeyboardInterrupt:
+        stopped = True
+    sweep = record.settle(directory)
+    report.print_report(sweep)
+    report.keep(sweep, jobs[0].settings.tracker, stopped)
+    if stopped:
+        return 130
+    return 1 if sweep.failed else 0

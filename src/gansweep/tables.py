@@ -1,0 +1,149 @@
+"""What `runs`, `show`, `diff` and the end of a sweep print: tables for people, on stdout."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gansweep.look import age
+
+# A pipe or a file has no width; folding a table at 80 letters helps nobody there.
+_PIPE_WIDTH = 160
+_COLOURS = {"FINISHED": "green", "FAILED": "red", "KILLED": "yellow", "RUNNING": "cyan"}
+
+
+def console() -> Console:
+    """Return the console of stdout; wide when stdout is no terminal."""
+    width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS") or _PIPE_WIDTH)
+    return Console(file=sys.stdout, width=width, highlight=False, soft_wrap=False)
+
+
+def number(value: float | None) -> str:
+    """Return a metric's value with four significant digits."""
+    return "–" if value is None else f"{value:.4g}"
+
+
+def values(found: Mapping[str, float], most: int = 4) -> str:
+    """Return `key value` pairs in one line; of more than `most`, the number left out."""
+    shown = [f"{key} {number(value)}" for key, value in list(found.items())[:most]]
+    return ", ".join(shown) + (f", … {len(found) - most} more" if len(found) > most else "")
+
+
+def status(word: str) -> Text:
+    """Return a status in its colour."""
+    return Text(word, style=_COLOURS.get(word, ""))
+
+
+def progress(step: int | None, steps: int | None) -> str:
+    """Return how far a run came."""
+    return f"{step if step is not None else '–'}/{steps if steps is not None else '–'}"
+
+
+def _table(*columns: str, fold: Iterable[str] = ()) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column not in fold)
+    return table
+
+
+def print_runs(found: Sequence[Mapping[str, Any]]) -> None:
+    """Print one line per run."""
+    if not found:
+        print("no runs in outputs/ or multirun/ of this directory; start one with: gansweep train")
+        return
+    table = _table("id", "name", "status", "step", "losses", "scores", "age", fold=("name", "losses", "scores"))
+    for told in found:
+        table.add_row(
+            str(told["id"])[:8],
+            Text(str(told["name"])),
+            status(str(told["status"])),
+            progress(told["step"], told["steps"]),
+            Text(values(told["losses"])),
+            Text(values(told["scores"])),
+            age(told["created"]),
+        )
+    console().print(table)
+
+
+def print_show(told: Mapping[str, Any]) -> None:
+    """Print everything about one run, one thing a line."""
+    out = console()
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for key, text in _lines(told):
+        table.add_row(key, text if isinstance(text, Text) else Text(str(text)))
+    out.print(table)
+
+
+def _lines(told: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    parent, tracking, dataset = told["parent"], told["tracking"] or {}, told["dataset"]
+    found: list[tuple[str, Any]] = [
+        ("run", f"{told['id']}  {told['name']}"),
+        ("status", Text.assemble(status(str(told["status"])), f"  step {progress(told['step'], told['steps'])}")),
+        ("why", told["reason"]),
+        ("note", told["note"]),
+        ("started", f"{told['created']} ({age(told['created'])} ago)"),
+        ("ended", told["finished"]),
+        ("changed", _keys(told["changed"]) or "nothing: the defaults"),
+        ("losses", values(told["losses"], 99)),
+        ("held out", values(told["held_out"], 99)),
+        ("scores", values(told["scores"], 99)),
+        (
+            "data",
+            dataset and f"{dataset['name']}: {dataset['count']} pictures, fingerprint {dataset['fingerprint'][:16]}",
+        ),
+        ("sweep", told["sweep"] and f"{told['sweep']['id']}, job {told['sweep']['job']}"),
+        ("parent", parent and f"{parent['run_id']} at step {parent['step']}"),
+        ("commit", told["commit"] and f"{told['commit'][:12]}{' with uncommitted changes' if told['dirty'] else ''}"),
+        ("tracker", tracking.get("uri") or tracking.get("kind")),
+        ("mlflow run", told["mlflow_run_id"]),
+        ("checkpoints", "\n".join(os.path.relpath(path) for path in told["checkpoints"])),
+        ("last grids", "\n".join(os.path.relpath(path) for path in told["grids"])),
+        ("directory", os.path.relpath(told["dir"])),
+    ]
+    return [(key, text) for key, text in found if text]
+
+
+def _keys(changed: Mapping[str, Any]) -> str:
+    return "\n".join(f"{key}={value}" for key, value in changed.items())
+
+
+def print_diff(told: Mapping[str, Any]) -> None:
+    """Print two runs side by side: what was changed, what follows, results, circumstances."""
+    out = console()
+    first, second = told["runs"]
+    table = _table("", f"{first['id'][:8]} {first['name']}", f"{second['id'][:8]} {second['name']}")
+    for key in [key for key in told["config"] if key in told["changed"]]:
+        table.add_row(Text(key, style="bold"), *(_cell(value) for value in told["config"][key]))
+    for key in [key for key in told["config"] if key not in told["changed"]]:
+        table.add_row(Text(key, style="dim"), *(_cell(value) for value in told["config"][key]))
+    if not told["config"]:
+        table.add_row("config", "the same", "the same")
+    table.add_section()
+    table.add_row("status", status(first["status"]), status(second["status"]))
+    table.add_row("step", *(progress(run["step"], run["steps"]) for run in (first, second)))
+    for kind in ("losses", "held_out", "scores"):
+        for key in dict.fromkeys([*first[kind], *second[kind]]):
+            table.add_row(key, number(first[kind].get(key)), number(second[kind].get(key)))
+    table.add_section()
+    for key, pair in told["circumstances"].items():
+        table.add_row(Text(key, style="yellow"), *(_cell(value) for value in pair))
+    out.print(table)
+    if len(told["changed"]) > 1:
+        keys = ", ".join(told["changed"])
+        out.print(Text(f"{len(told['changed'])} things were changed at once: {keys}", style="yellow"))
+    if told["circumstances"]:
+        keys = ", ".join(told["circumstances"])
+        out.print(Text(f"not the same circumstances: {keys}", style="yellow"))
+
+
+def _cell(value: object) -> Text:
+    text = "–" if value is None else str(value)
+    return Text(text if len(text) <= 60 else text[:59] + "…")
