@@ -69,7 +69,16 @@ def vae(size_px: int = 16, latent: int = 6, width_factor: float = 0.1, **changes
 
 VAEGAN_SCALES: dict[str, float | None] = {
     **dict.fromkeys(("mse", "bce", "huber", "feature", "mse_dec", "bce_dec", "huber_dec", "feature_dec", "r1", "gp")),
-    **{"l1": 2.0, "kld": 0.5, "l1_dec": 3.0, "adv_rec": 0.1, "adv_prior": 0.2, "d_real": 2.0, "d_rec": 1.0, "d_prior": 1.5},
+    **{
+        "l1": 2.0,
+        "kld": 0.5,
+        "l1_dec": 3.0,
+        "adv_rec": 0.1,
+        "adv_prior": 0.2,
+        "d_real": 2.0,
+        "d_rec": 1.0,
+        "d_prior": 1.5,
+    },
 }
 VAE_SCALES: dict[str, float | None] = {"l1": None, "mse": 1.0, "bce": None, "huber": None, "kld": 2.0}
 

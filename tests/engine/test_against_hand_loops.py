@@ -7,9 +7,9 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from small import VAE_SCALES, VAEGAN_SCALES, engine, pictures, timetable, vae, vaegan
 
 from gansweep.engine.noise import Noise
+from small import VAE_SCALES, VAEGAN_SCALES, engine, pictures, timetable, vae, vaegan
 
 STEPS = 10
 
@@ -122,7 +122,10 @@ def test_clipped_rmsprop_equals_torchs_own() -> None:
     reference = torch.optim.RMSprop(before.parameters(), lr=5e-5, momentum=0.5, weight_decay=0.1)
     taken: list[list[torch.Tensor]] = []
     inner = ours.optimizers["dis"].step
-    ours.optimizers["dis"].step = lambda: (taken.append([p.grad.clone() for p in system.nets["dis"].parameters()]), inner())  # type: ignore[method-assign]
+    ours.optimizers["dis"].step = lambda: (
+        taken.append([p.grad.clone() for p in system.nets["dis"].parameters()]),
+        inner(),
+    )  # type: ignore[method-assign]
     for step in range(3):
         ours.step(step, plan.at(step), [{"image": x}])
         for parameter, gradient in zip(before.parameters(), taken[-1], strict=True):

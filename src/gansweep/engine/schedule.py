@@ -160,10 +160,10 @@ CURVES: dict[str, Callable[..., float]] = {
 """Kinds of curve: each a factor on the knob's own number. `piecewise` gives values, `function` calls a dotted path."""
 
 
-def _values(points: Sequence[Sequence[float]], interpolate: bool = False) -> Curve:
+def _piecewise(values: Sequence[Sequence[float]], interpolate: bool = False) -> Curve:
     def curve(step: int, base: float) -> float:
-        now = points[0][1]
-        for (start, value), after in zip(points, [*points[1:], None], strict=True):
+        now = values[0][1]
+        for (start, value), after in zip(values, [*values[1:], None], strict=True):
             if step >= start:
                 now = value
                 if interpolate and after is not None and step < after[0]:
@@ -180,7 +180,7 @@ def build_curve(knob: str, config: Mapping[str, Any]) -> Curve:
     where = f"schedule.curves.{knob}"
     try:
         if kind == "piecewise":
-            curve = _values(**given)
+            curve = _piecewise(**given)
         elif kind == "function":
             module, _, name = str(given.pop("path")).rpartition(".")
             function = getattr(importlib.import_module(module), name)
@@ -195,5 +195,5 @@ def build_curve(knob: str, config: Mapping[str, Any]) -> Curve:
         for step in (0, 1):
             float(curve(step, 1.0))
     except (TypeError, ValueError, KeyError, IndexError, ZeroDivisionError, ImportError, AttributeError) as error:
-        raise UserError(f"{where}: {str(error).replace(chr(10), ' ')}") from None
+        raise UserError(f"{where} (kind={kind}): {str(error).replace(f'_{kind}() ', '').splitlines()[0]}") from None
     return curve

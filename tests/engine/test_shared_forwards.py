@@ -1,0 +1,85 @@
+"""Shared forwards: computed once, live where that is right, refused where it would be silently wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gansweep.config.settings import PhaseTiming
+from gansweep.engine.look import StaleUse
+from gansweep.system import Shared
+from small import VAEGAN_SCALES, engine, pictures, timetable, vaegan
+
+
+def _calls(system: torch.nn.Module, counts: dict[str, int]) -> None:
+    for name, net in system.nets.items():  # type: ignore[union-attr]
+        net.register_forward_hook(lambda m, i, o, n=name: counts.__setitem__(n, counts.get(n, 0) + 1))
+
+
+def test_a_step_runs_each_network_no_more_often_than_the_hand_loop() -> None:
+    ours = engine(vaegan(), VAEGAN_SCALES)
+    counts: dict[str, int] = {}
+    _calls(ours.system, counts)  # type: ignore[arg-type]
+    ours.step(0, timetable(ours.system).at(0), [{"image": pictures(4)}])
+    assert counts == {"enc": 1, "dec": 3, "dis": 5}
+
+
+def test_one_forward_saves_a_decoder_pass() -> None:
+    ours = engine(vaegan(single_forward=True), VAEGAN_SCALES)
+    counts: dict[str, int] = {}
+    _calls(ours.system, counts)  # type: ignore[arg-type]
+    ours.step(0, timetable(ours.system, groups=[["enc", "dec"], ["dis"]]).at(0), [{"image": pictures(4)}])
+    assert counts == {"enc": 1, "dec": 2, "dis": 5}
+
+
+def test_views_that_no_charged_term_needs_are_not_computed() -> None:
+    scales = {**VAEGAN_SCALES, "adv_rec": None, "d_rec": None}
+    ours = engine(vaegan(), scales)
+    counts: dict[str, int] = {}
+    _calls(ours.system, counts)  # type: ignore[arg-type]
+    metrics = ours.step(0, timetable(ours.system).at(0), [{"image": pictures(4)}])
+    assert counts["dis"] == 3 and "dis/p_rec" not in metrics and "dis/p_prior" in metrics
+
+
+def test_live_use_after_an_update_is_refused() -> None:
+    ours = engine(vaegan(single_forward=True), VAEGAN_SCALES)
+    with pytest.raises(StaleUse, match="uses shared forward 'raw' live, but 'enc' was updated"):
+        ours.step(0, timetable(ours.system).at(0), [{"image": pictures(4)}])
+
+
+def test_undeclared_stale_use_is_refused() -> None:
+    system = vaegan()
+    system.shared["fake"] = replace(system.shared["fake"], stale=())
+    ours = engine(system, VAEGAN_SCALES)
+    with pytest.raises(StaleUse, match="phase 'dis' uses shared forward 'fake' after 'dec' was updated"):
+        ours.step(0, timetable(system).at(0), [{"image": pictures(4)}])
+
+
+def test_a_phase_alone_computes_what_it_needs_without_a_graph() -> None:
+    ours = engine(vaegan(), VAEGAN_SCALES)
+    plan = timetable(ours.system, {"dis": PhaseTiming(repeat=3)})
+    metrics = ours.step(0, plan.at(0), [{"image": pictures(4, seed=n)} for n in range(3)])
+    assert torch.isfinite(metrics["dis/d_rec"])
+    assert ours.updates == {"enc": 1, "dec": 1, "dis": 3}
+
+
+def test_a_shared_forward_seen_by_an_earlier_detached_phase_is_still_live_for_a_later_one() -> None:
+    torch.manual_seed(0)
+    system = vaegan()
+    # The discriminator first, as most GAN loops have it: it looks at fakes that the decoder then learns from.
+    enc, dec, dis = system.phases
+    system.phases = (enc, dis, dec)
+    system.shared = {
+        "code": Shared(system.shared["code"].fn, live=("enc",), stale=("dec", "dis")),
+        "raw": Shared(system.shared["raw"].fn, live=("dec",)),
+        "fake": Shared(system.shared["fake"].fn, live=("dec",)),
+    }
+    ours = engine(system, VAEGAN_SCALES)
+    counts: dict[str, int] = {}
+    _calls(system, counts)  # type: ignore[arg-type]
+    before = system.nets["dec"].up[0].conv.weight.clone()  # type: ignore[index, union-attr]
+    ours.step(0, timetable(system).at(0), [{"image": pictures(4)}])
+    assert counts["dec"] == 3
+    assert not torch.equal(before, system.nets["dec"].up[0].conv.weight)  # type: ignore[index, union-attr]
