@@ -90,11 +90,15 @@ def _hydra_main(task: Callable[[Any], Any], line: list[str]) -> None:
 
 
 def _eval_is(words: list[str]) -> int:
-    target, overrides = _target_and_overrides("eval-is", words)
+    parser = _Parser("eval-is")
+    parser.add_argument("target", metavar="TARGET")
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("-cd", "--config-dir")
+    args = parser.parse(words)
     _say_log_lines()
     from gansweep.evaluate import evaluate
 
-    evaluate(target, overrides)
+    evaluate(args.target, args.overrides, args.config_dir)
     return 0
 
 
@@ -127,6 +131,7 @@ def _sample(words: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-ema", action="store_true")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--reconstruct", action="store_true")
     # n=16 as DESIGN's other verbs write their numbers, and --n 16 as a shell user would: both are taken.
     args = parser.parse([f"--{word}" if word.partition("=")[0] in ("n", "seed", "out") else word for word in words])
     if args.n < 1:
@@ -136,7 +141,7 @@ def _sample(words: list[str]) -> int:
     _say_log_lines()
     from gansweep.sample import sample
 
-    print(sample(args.target, n=args.n, seed=args.seed, ema=not args.no_ema, out=args.out))
+    print(sample(args.target, args.n, args.seed, not args.no_ema, args.out, args.reconstruct))
     return 0
 
 
@@ -221,11 +226,12 @@ def _data(words: list[str]) -> int:
     parser.add_argument("what")
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--out", type=Path, default=Path("contact-sheet.png"))
+    parser.add_argument("-cd", "--config-dir")
     args = parser.parse(words)
     verbs = ("build", "inspect", "check")
     if args.what not in verbs:
         raise UserError(f"data {args.what}: no such verb{nearest(args.what, verbs)}")
-    settings = _settings(args.overrides)
+    settings = _settings(args.overrides, args.config_dir)
     _say_log_lines()
     from gansweep.data import verbs as data_verbs
 
@@ -249,24 +255,12 @@ def _completion(words: list[str]) -> int:
     return completion.run(words)
 
 
-def _settings(overrides: Sequence[str]) -> Any:
+def _settings(overrides: Sequence[str], config_dir: str | None = None) -> Any:
     """Return the settings that overrides of a verb without runs lead to. Raises UserError."""
     from gansweep.config.compose import session, user_dirs
 
-    with session(user_dirs()) as hydra:
+    with session(user_dirs(config_dir)) as hydra:
         return hydra.jobs(overrides, multirun=False)[0].settings
-
-
-def _target_and_overrides(verb: str, words: Sequence[str]) -> tuple[str, list[str]]:
-    """Tell the TARGET (the first word; a path may hold an equals sign) from the overrides behind it."""
-    if not words or (words[0].startswith("-") and words[0] != "-"):
-        raise UserError(
-            f"{verb}: needs a TARGET: a checkpoint, a run, or a sweep directory; see gansweep {verb} --help"
-        )
-    for word in words[1:]:
-        if "=" not in word:
-            raise UserError(f"{verb}: '{word}': expected KEY=VALUE, as in eval.n=500")
-    return words[0], list(words[1:])
 
 
 def _say_log_lines() -> None:

