@@ -47,7 +47,11 @@ def open_judge(settings: Mapping[str, Any], device: torch.device | str) -> Judge
     """
     options = {key: value for key, value in settings.items() if key not in ("_target_", "batch_size")}
     target = str(settings["_target_"])
-    judge = _locate(target)(device=torch.device(device), **options)
+    make = _locate(target)
+    try:
+        judge = make(device=torch.device(device), **options)
+    except TypeError as error:
+        raise UserError(f"judge._target_={target} cannot be built: {str(error).splitlines()[0]}") from None
     missing = [part for part in ("name", "key", "identity", "logits") if not hasattr(judge, part)]
     if missing:
         raise UserError(f"judge._target_={target} is no judge: it lacks {', '.join(missing)}")
