@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gansweep.data import check_settings, open_data
+from gansweep.errors import UserError
+
+from .conftest import Draw, Settings
+
+
+def refused(cfg: Any, said: str) -> None:
+    with pytest.raises(UserError, match=said) as caught:
+        open_data(cfg)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("resize", "padd", "data.resize=padd is unknown; did you mean 'pad'"),
+        ("resample", "cubic", "data.resample=cubic is unknown; did you mean 'bicubic'"),
+        ("normalize", "tan", "did you mean 'tanh'"),
+        ("orientation", "upright", "choices: any, landscape, portrait"),
+        ("on_bad", "ignore", "data.on_bad=ignore is unknown"),
+        ("part", "val", "data.part=val is unknown"),
+        ("group_by", "class", "data.group_by=class is unknown"),
+        ("size", 3, "data.size=3 is out of range: 4 to 2048"),
+        ("size", 4096, "data.size=4096 is out of range"),
+        ("limit", 0, "data.limit=0 is out of range: 1 or more"),
+        ("val_fraction", 1.0, "data.val_fraction=1 is out of range: 0 to below 1"),
+        ("max_bad_fraction", 1.5, "out of range: 0 to 1"),
+        ("channels", 4, "data.channels=4 is out of range"),
+        ("pad_value", [1, 2], "data.pad_value=.* is no colour"),
+        ("pad_value", 256, "is no colour"),
+        ("pad_value", "white", "is no colour"),
+    ],
+)
+def test_what_is_out_of_range_or_unknown_is_refused_with_the_choices(
+    settings: Settings, tmp_path: Path, key: str, value: Any, said: str
+) -> None:
+    cfg = settings("emoji").model_copy(update={key: value})
+    refused(cfg, said)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_tag_in_both_lists(settings: Settings) -> None:
+    refused(settings("emoji", include=["people"], exclude=["people"]), "both name 'people'")
+
+
+def test_paths(settings: Settings, pictures: Path, draw: Draw, tmp_path: Path) -> None:
+    refused(settings("folder"), "data=folder needs to be told where: data.path=FOLDER")
+    refused(settings("folder", path=str(tmp_path / "picturs")), "does not exist; did you mean 'pictures'")
+    refused(settings("folder", path=str(pictures)), "holds no picture")
+    (pictures / "notes.txt").write_text("nothing to see")
+    refused(settings("folder", path=str(pictures)), "holds no picture")
+    refused(settings("folder", path=str(draw("a.png"))), "is a file; give the folder")
+    assert not (tmp_path / "cache").exists() and not list(Path.cwd().iterdir())
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("nodots", "is not a dotted path"),
+        ("no_such_package.Things", "no module named no_such_package"),
+        ("gansweep.data.emoji.Emojis", "has no 'Emojis'; did you mean 'Emoji'"),
+    ],
+)
+def test_a_target_that_is_not_there(settings: Settings, target: str, said: str) -> None:
+    refused(settings("emoji", _target_=target), said)
+
+
+def test_checking_creates_nothing(settings: Settings, tmp_path: Path) -> None:
+    check_settings(settings("emoji"))
+    assert not (tmp_path / "cache").exists()
