@@ -17,7 +17,7 @@ import torch
 from gansweep.errors import RunFailed, UserError
 from gansweep.runs import checkpoint
 from gansweep.runs.checkpoint import Keeper
-from tests.runs.conftest import checkpoint_settings, wait_until
+from runs.run_setup import checkpoint_settings, wait_until
 
 
 def payload(step: int = 0, **more: Any) -> dict[str, Any]:

@@ -27,10 +27,10 @@ def resolve_uri(cfg: TrackerSettings, cwd: Path | None = None) -> str:
     scheme = uri.split(":", 1)[0].split("+", 1)[0] if ":" in uri else ""
     if scheme not in _SCHEMES:
         raise UserError(f"tracker.uri={uri}: not a store MLflow writes to; use sqlite:///PATH.db or http://HOST:PORT")
-    if not uri.startswith(_SQLITE):
+    if scheme != "sqlite":
         return uri
     path = uri.removeprefix(_SQLITE)
-    if not path or path.startswith(":memory:"):
+    if not uri.startswith(_SQLITE) or not path or path.startswith(":memory:"):
         raise UserError(f"tracker.uri={uri}: no database file named; use sqlite:///PATH.db")
     return f"{_SQLITE}{base / path}"
 
