@@ -135,7 +135,7 @@ def _evaluate_one(path: Path, run: Run | None, change: Change, bench: Bench) -> 
 def score_samples(restored: Restored, judge: Judge) -> Score:
     """Draw `eval.n` samples from `eval.seed` and return their score; a bar on stderr when that is a terminal."""
     settings = restored.settings.eval
-    score = InceptionScore(settings.n, settings.splits)
+    score = InceptionScore(settings.n, settings.splits, device=restored.device)
     with packing_bar(restored.settings.runtime.progress) as bar:
         task = bar.add_task("scoring", total=settings.n)
         for images in restored.draw(settings.n, settings.batch_size, settings.seed):

@@ -150,3 +150,18 @@ def test_resize_does_not_shift_by_half_a_pixel() -> None:
     ramp = torch.arange(4.0).view(1, 1, 1, 4).expand(1, 1, 4, 4)
     assert resize_tf1(ramp, 8)[0, 0, 0].tolist() == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.0]
     assert torch.equal(resize_tf1(ramp, 4), ramp)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_logits_on_the_device_are_those_of_the_cpu(network: FidInception) -> None:
+    from gansweep.metrics.judges import full_fp32
+
+    images = pictures(4).float()
+    with full_fp32():
+        wanted = network(images)
+        try:
+            found = network.cuda()(images.cuda()).cpu()
+        finally:
+            network.cpu()
+    assert float((found - wanted).abs().max() / wanted.abs().max()) < 1e-4

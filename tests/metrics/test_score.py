@@ -185,3 +185,13 @@ def test_too_many_and_too_few_images_are_caught() -> None:
         score.update(torch.zeros(6, 3))
     with pytest.raises(ValueError, match="float logits"):
         score.update(torch.zeros(5, 3, dtype=torch.int64))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_sums_on_the_device_give_the_same_score() -> None:
+    table = torch.from_numpy(logits_table())
+    score = InceptionScore(len(table), device="cuda")
+    for chunk in table.cuda().split(64):
+        score.update(chunk)
+    assert score.compute().mean == pytest.approx(score_of(table).mean, abs=1e-12)
