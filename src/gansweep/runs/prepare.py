@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gansweep.errors import Missing, UserError
 from gansweep.runs.location import answers, artifact_root, resolve_uri, sqlite_path
@@ -44,6 +44,7 @@ def prepare_store(cfg: TrackerSettings, cwd: Path | None = None, report: Callabl
         return
     if is_ready(database, cfg.experiment):
         return
+    _refuse_deleted(database, cfg.experiment)
     import filelock
 
     try:
@@ -71,19 +72,36 @@ def _prepare(database: Path, experiment: str, uri: str, report: Callable[[str], 
 
 def is_ready(database: Path, experiment: str | None) -> bool:
     """Say whether the installed MLflow has prepared `database` for `experiment` (None: for any); opens it read-only."""
-    if not database.is_file():
-        return False
     query = (
         "select 1 from experiments e join experiment_tags t on t.experiment_id = e.experiment_id "
         "where (e.name = :name or :name is null) and e.lifecycle_stage = 'active' "
         "and t.key = :key and t.value = :version"
     )
     values = {"name": experiment, "key": READY_TAG, "version": mlflow_version()}
+    return _first_row(database, query, values) is not None
+
+
+def _refuse_deleted(database: Path, experiment: str) -> None:
+    """Raise UserError for an experiment that was deleted in MLflow's UI: MLflow would take no run for it."""
+    query = "select experiment_id from experiments where name = :name and lifecycle_stage = 'deleted'"
+    row = _first_row(database, query, {"name": experiment})
+    if row is not None:
+        raise UserError(
+            f"tracker.experiment={experiment}: '{experiment}' was deleted; restore it: mlflow experiments restore "
+            f"-x {row[0]} with MLFLOW_TRACKING_URI=sqlite:///{database}, or name another"
+        )
+
+
+def _first_row(database: Path, query: str, values: dict[str, str | None]) -> tuple[Any, ...] | None:
+    """Return the first row of `query`, read without MLflow; None when there is none, or no such table or file."""
+    if not database.is_file():
+        return None
     try:
         with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=5.0)) as connection:
-            return connection.execute(query, values).fetchone() is not None
+            row: tuple[Any, ...] | None = connection.execute(query, values).fetchone()
+            return row
     except sqlite3.Error:
-        return False
+        return None
 
 
 def mlflow_version() -> str:
@@ -126,11 +144,7 @@ def _migrate(database: Path) -> None:
 
 
 def _revision(database: Path) -> str | None:
-    try:
-        with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-            row = connection.execute("select version_num from alembic_version").fetchone()
-    except sqlite3.Error:
-        return None
+    row = _first_row(database, "select version_num from alembic_version", {})
     return str(row[0]) if row else None
 
 
