@@ -44,8 +44,11 @@ def packed(tmp_path: Path) -> list[Path]:
     return sorted(path for path in cache.iterdir() if path.is_dir()) if cache.exists() else []
 
 
-def test_the_second_opening_reads_what_the_first_packed(small: Any, tmp_path: Path) -> None:
+def test_the_second_opening_reads_what_the_first_packed(
+    small: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     first = open_data(small())
+    assert capsys.readouterr() == ("", "")  # no bar where stderr is no terminal
     (place,) = packed(tmp_path)
     written = (place / "images.npy").stat().st_mtime_ns
     second = open_data(small())

@@ -64,6 +64,20 @@ def test_what_is_no_picture_or_hidden_is_passed_over(listing: Any, draw: Draw, p
     assert list(by_id(listing())) == ["a.png"]
 
 
+def test_a_name_that_is_no_utf8_is_read_like_any_other(settings: Settings, draw: Draw, pictures: Path) -> None:
+    draw("a.png").rename(pictures / "odd\udcff.png")
+    dataset = open_data(settings("folder", path=str(pictures), size=8))
+    assert dataset.fields["id"] == ["odd\udcff.png"]
+    assert len(dataset.split("train")) == 1
+
+
+def test_a_link_that_leads_nowhere_is_an_unusable_picture(settings: Settings, draw: Draw, pictures: Path) -> None:
+    draw("a.png")
+    (pictures / "b.png").symlink_to(pictures / "gone.png")
+    with pytest.raises(UserError, match="1 of 2 pictures cannot be used: 1 missing file"):
+        open_data(settings("folder", path=str(pictures), size=8))
+
+
 def test_links_to_folders_are_followed_once(listing: Any, draw: Draw, pictures: Path, tmp_path: Path) -> None:
     draw("a.png")
     other = tmp_path / "other"

@@ -71,7 +71,9 @@ def judge(bad: list[BadFile], total: int, on_bad: str, max_bad_fraction: float, 
                 f"gansweep: {summary(bad, total)}; left out{f', listed in {listed}' if listed else ''}", file=sys.stderr
             )
         return
-    if on_bad == "skip":
+    if len(bad) == total:
+        advice = "none is left"
+    elif on_bad == "skip":
         advice = f"{share:.1%} is more than data.max_bad_fraction={max_bad_fraction:g}"
     else:
         advice = "mend or remove them, or leave them out with data.on_bad=skip"

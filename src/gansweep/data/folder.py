@@ -56,11 +56,7 @@ class Folder(Source):
             raise UserError(f"data.path={self.cfg.path} does not exist{near}")
         if not self.root.is_dir():
             raise UserError(f"data.path={self.cfg.path} is a file; give the folder that holds the pictures")
-        try:
-            found = any(_is_picture(name) for name, _ in _walk(self.root))
-        except OSError as error:
-            text = f"cannot be read ({error.strerror}: {error.filename})"
-            raise UserError(f"data.path={self.cfg.path} {text}") from None
+        found = any(_is_picture(name) for name, _ in _walk(self.root))
         if not found:
             raise UserError(f"data.path={self.cfg.path} holds no picture (.jpg, .png, .webp and the like)")
 
@@ -148,24 +144,28 @@ def _is_picture(name: str) -> bool:
 
 
 def _walk(root: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield relative path and stat of the files that matter; links to folders are followed, each folder once."""
+    """Yield relative path and stat of the files that matter; links to folders are followed, each folder once.
+
+    Raises UserError for a folder that cannot be read: pictures must not be missing unseen.
+    """
     waiting, seen = [""], set()
     while waiting:
         inner = waiting.pop()
-        here = root / inner
-        stat = here.stat()
-        if (stat.st_dev, stat.st_ino) in seen:
-            continue
-        seen.add((stat.st_dev, stat.st_ino))
-        with os.scandir(here) as entries:
-            for entry in entries:
-                name = f"{inner}{entry.name}"
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir():
-                    waiting.append(f"{name}/")
-                elif _is_picture(name) or name.endswith(".txt") or name in FILE_NAMES:
-                    yield name, _stat(entry)
+        try:
+            stat = (root / inner).stat()
+            if (stat.st_dev, stat.st_ino) in seen:
+                continue
+            seen.add((stat.st_dev, stat.st_ino))
+            with os.scandir(root / inner) as listed:
+                entries = [entry for entry in listed if not entry.name.startswith(".")]
+        except OSError as error:
+            raise UserError(f"data.path: {root / inner} cannot be read ({error.strerror})") from None
+        for entry in entries:
+            name = f"{inner}{entry.name}"
+            if entry.is_dir():
+                waiting.append(f"{name}/")
+            elif _is_picture(name) or name.endswith(".txt") or name in FILE_NAMES:
+                yield name, _stat(entry)
 
 
 def _stat(entry: os.DirEntry[str]) -> os.stat_result:

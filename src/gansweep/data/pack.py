@@ -22,10 +22,12 @@ from gansweep.data.progress import packing_bar
 from gansweep.data.source import BadPicture, Item, Picture, Source
 from gansweep.errors import UserError
 
+# To be raised with every change of what is packed or how: older packed sets are then left alone and packed anew.
 FORMAT = 1
 _HEADER_ROOM_BYTES = 4096
 _BYTES_PER_ROW_OF_TEXT = 512
-_AHEAD = 32  # Pictures in flight per thread: enough that no thread waits, little enough to hold in memory.
+# Pictures in flight: enough that no thread waits, little enough to hold in memory.
+_AHEAD_PER_THREAD, _AHEAD_BYTES = 32, 256 * 2**20
 
 Shape = tuple[int, int, int]
 
@@ -70,6 +72,8 @@ def decoded(
             return error
 
     workers = source.cfg.workers or _cores()
+    picture_bytes = source.cfg.channels * source.cfg.size**2
+    ahead = max(2 * workers, min(_AHEAD_PER_THREAD * workers, _AHEAD_BYTES // picture_bytes))
     pool = ThreadPoolExecutor(workers, thread_name_prefix="pack")
     waiting: deque[tuple[Item, Future[Picture | BadPicture]]] = deque()
     with packing_bar(progress) as bar, warnings.catch_warnings():
@@ -79,7 +83,7 @@ def decoded(
         try:
             for item in items:
                 waiting.append((item, pool.submit(decode, item)))
-                if len(waiting) >= _AHEAD * workers:
+                if len(waiting) >= ahead:
                     yield _first(waiting)
                     bar.advance(task)
             while waiting:
@@ -161,6 +165,9 @@ def _write_fields(folder: Path, kept: list[Item], box: NDArray[np.int16], label_
     _save(folder / "box.npy", box)
     if label_names:
         numbers = {name: number for number, name in enumerate(label_names)}
+        unknown = next((item for item in kept if item.label not in numbers), None)
+        if unknown is not None:
+            raise UserError(f"data: {unknown.id} has the label {unknown.label}, which is none of the set's label names")
         _save(folder / "label.npy", np.array([numbers[item.label or ""] for item in kept], dtype=np.int64))
     with (folder / "rows.jsonl").open("wb") as out:
         for item in kept:
