@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from gansweep.data import open_data
-from gansweep.data.emoji import LABELS, Emoji, base_name, caption_of, is_country_flag
+from gansweep.data.emoji import LABELS, Emoji, base_name, caption_of, is_country_flag, motif
 from gansweep.data.source import BadPicture, Item
 from gansweep.errors import Missing, UserError
 
@@ -41,6 +41,29 @@ def test_every_skin_tone_is_in_the_group_of_a_drawing_without(settings: Settings
 )
 def test_base_names(name: str, base: str) -> None:
     assert base_name(name) == base
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (":woman_cook_dark_skin_tone:", "cook"),
+        (":cook:", "cook"),
+        (":pregnant_person:", "pregnant"),
+        (":kiss_man_man:", "kiss"),
+        (":man:", "man"),
+        (":red_apple:", "red apple"),
+    ],
+)
+def test_motifs(name: str, words: str) -> None:
+    assert motif(name) == words
+
+
+def test_no_drawing_is_on_both_sides_of_the_split(settings: Settings) -> None:
+    dataset = open_data(settings("emoji", size=24, flags=True, val_fraction=0.3))
+    train, val = ({dataset.images[row].tobytes() for row in dataset.split(name)} for name in ("train", "val"))
+    pictures = {dataset.images[row].tobytes() for row in range(dataset.count)}
+    assert len(pictures) < dataset.count  # some are drawn alike
+    assert not train & val
 
 
 def test_captions_and_flags() -> None:

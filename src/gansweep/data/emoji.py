@@ -21,6 +21,7 @@ _TONE = re.compile("[\U0001f3fb-\U0001f3ff]")
 _TONE_NAME = re.compile(r"_((?:medium-)?(?:light|dark)|medium)_skin_tone")
 _REGIONAL_FIRST, _REGIONAL_LAST, _TAG_END = 0x1F1E6, 0x1F1FF, "\U000e007f"
 _VARIATION = "\ufe0f"
+_GENDERS = frozenset(("man", "woman", "person", "men", "women", "people", "boy", "girl"))
 
 # The package names no categories. These are Unicode's own blocks, by the first code point; the rest are symbols.
 _BLOCKS = (
@@ -42,6 +43,33 @@ def is_country_flag(text: str) -> bool:
 def base_name(name: str) -> str:
     """Return a name without its skin tones: the same for all variants of one drawing and for the drawing itself."""
     return _TONE_NAME.sub("", name).replace("_person_person", "")
+
+
+def motif(name: str) -> str:
+    """Return the words of a name without skin tones and genders: `:woman_cook:`, `:man_cook:` and `:cook:` are "cook"."""
+    words = base_name(name).strip(":").split("_")
+    return " ".join([word for word in words if word not in _GENDERS] or words)
+
+
+def groups_of(names: dict[str, str]) -> dict[str, str]:
+    """Return the group of each emoji (characters -> name): drawings of one motif, and drawings whose files are the same.
+
+    Several flags are one drawing under two names, and many a person is drawn as the man; each pair torn apart
+    would put a picture on both sides of the split.
+    """
+    joined: dict[str, str] = {}
+
+    def root(group: str) -> str:
+        while joined.get(group, group) != group:
+            group = joined[group]
+        return group
+
+    seen: dict[bytes, str] = {}
+    for text, name in names.items():
+        drawing = (_drawings_dir() / f"{_code_points(text)}.svg").read_bytes()
+        first, second = sorted((root(motif(name)), root(seen.setdefault(drawing, motif(name)))))
+        joined[second] = first
+    return {text: root(motif(name)) for text, name in names.items()}
 
 
 def caption_of(text: str, name: str) -> str:
@@ -75,9 +103,10 @@ class Emoji(Source):
     def items(self) -> Listing:
         """List the drawings that have a name, less those that the options and tags leave out."""
         named = _named_drawings()
+        groups = groups_of({text: name for text, (name, _) in named.items()})
         people = {base_name(name) for text, (name, _) in named.items() if _TONE.search(text)}
         items = [
-            _item(text, name, aliases, people)
+            _item(text, name, aliases, groups[text], people)
             for text, (name, aliases) in named.items()
             if (self.cfg.skin_tones or not _TONE.search(text)) and (self.cfg.flags or not is_country_flag(text))
         ]
@@ -105,7 +134,7 @@ class Emoji(Source):
         return Picture(np.ascontiguousarray(pixels.transpose(2, 0, 1)), (0, 0, size, size))
 
 
-def _item(text: str, name: str, aliases: list[str], people: set[str]) -> Item:
+def _item(text: str, name: str, aliases: list[str], group: str, people: set[str]) -> Item:
     base = base_name(name)
     caption = caption_of(text, name)
     label = "flags" if is_country_flag(text) else "people" if base in people else _block(ord(text[0]))
@@ -113,7 +142,7 @@ def _item(text: str, name: str, aliases: list[str], people: set[str]) -> Item:
     words = re.findall(r"[^\W_]+", caption.lower())
     short = [alias.strip(":").lower() for alias in aliases]
     tags = tuple(dict.fromkeys([label, *words, *short, *tones]))
-    return Item(id=_code_points(text), group=base, captions=(caption,), tags=tags, label=label)
+    return Item(id=_code_points(text), group=group, captions=(caption,), tags=tags, label=label)
 
 
 def _block(code_point: int) -> str:

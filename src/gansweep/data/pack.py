@@ -23,7 +23,7 @@ from gansweep.data.source import BadPicture, Item, Picture, Source
 from gansweep.errors import UserError
 
 # To be raised with every change of what is packed or how: older packed sets are then left alone and packed anew.
-FORMAT = 1
+FORMAT = 2
 _HEADER_ROOM_BYTES = 4096
 _BYTES_PER_ROW_OF_TEXT = 512
 # Pictures in flight: enough that no thread waits, little enough to hold in memory.
