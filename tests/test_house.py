@@ -26,7 +26,7 @@ MAY = {
 # The heavy libraries, and the only places that may import them.
 ONLY = {
     "mlflow": {"runs/mlflow.py"},
-    "hydra": {"cli.py", "train.py", "config", "sweep"},
+    "hydra": {"cli.py", "completion.py", "config", "sweep"},
 }
 LEARNT, KEPT = {"engine", "systems", "nets", "losses", "system"}, {"runs"}
 MEETING = {"train", "evaluate", "loop", "observe", "assemble", "sample", "restore", "cli"}
