@@ -46,13 +46,13 @@ def base_name(name: str) -> str:
 
 
 def motif(name: str) -> str:
-    """Return the words of a name without skin tones and genders: `:woman_cook:`, `:man_cook:` and `:cook:` are "cook"."""
+    """Return a name's words without skin tones and genders: `:woman_cook:`, `:man_cook:`, `:cook:` are "cook"."""
     words = base_name(name).strip(":").split("_")
     return " ".join([word for word in words if word not in _GENDERS] or words)
 
 
 def groups_of(names: dict[str, str]) -> dict[str, str]:
-    """Return the group of each emoji (characters -> name): drawings of one motif, and drawings whose files are the same.
+    """Return the group of each emoji (characters to name): drawings of one motif, and drawings that are the same.
 
     Several flags are one drawing under two names, and many a person is drawn as the man; each pair torn apart
     would put a picture on both sides of the split.
