@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,10 @@ def _no_tracker_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A sqlite store with the experiment `tests`, made once for all tests."""
-    folder: Path = tmp_path_factory.mktemp("mlflow")
+    """A sqlite store with the experiment `tests`, made once for all tests and all their workers."""
+    base: Path = tmp_path_factory.getbasetemp()
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "mlflow"
+    folder.mkdir(exist_ok=True)
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     prepare_store(tracker_settings(kind="mlflow", uri=uri), report=lambda line: None)
     return uri

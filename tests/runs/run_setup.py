@@ -37,7 +37,7 @@ def a_record(run_dir: Path, **changes: Any) -> RunRecord:
     return RunRecord(**(facts | changes))
 
 
-def wait_until(condition: Callable[[], bool], what: str, limit_s: float = 60.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, limit_s: float = 120.0) -> None:
     """Poll `condition` until it holds; fail after `limit_s`."""
     deadline = time.monotonic() + limit_s
     while not condition():

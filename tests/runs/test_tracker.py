@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gansweep.errors import UserError
+from gansweep.errors import RunFailed, UserError
 from gansweep.runs import rundir, store
 from gansweep.runs.launch import write_state
 from gansweep.runs.spool import lines, points
@@ -63,6 +63,31 @@ def test_on_resume_nothing_is_logged_twice(tmp_path: Path) -> None:
     assert kinds(tmp_path) == ["start", "scalar", "scalar", "resume", "scalar", "finish"]
     assert [(p.step, p.value) for p in points(tmp_path)] == [(50, 1.0), (100, 2.0), (150, 3.0)]
     assert (rundir.read(tmp_path)["run_id"], rundir.read(tmp_path)["status"]) == (run_id, "FINISHED")
+
+
+def test_a_full_disk_ends_the_run_in_a_line_and_glues_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    def half(file: int, data: bytes) -> int:
+        monkeypatch.setattr(os, "write", full)
+        return write(file, data[: len(data) // 2])
+
+    def full(file: int, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    write, said = os.write, []
+    tracker = open_tracker(tracker_settings(), tmp_path, report=said.append)
+    tracker.start(a_record(tmp_path))
+    monkeypatch.setattr(os, "write", half)
+    with pytest.raises(RunFailed, match=r"spool\.jsonl cannot be written: No space left"):
+        tracker.scalars({"a": 1.0}, 1)
+    monkeypatch.setattr(os, "write", write)
+    tracker.scalars({"a": 2.0}, 2)
+    assert [p.step for p in points(tmp_path)] == [2]
+    monkeypatch.setattr(os, "write", full)
+    tracker.finish("FAILED", "why")
+    assert len(said) == 1
+    assert "could not be recorded" in said[0]
 
 
 def test_a_score_is_added_to_a_finished_run(tmp_path: Path) -> None:

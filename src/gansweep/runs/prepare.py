@@ -138,7 +138,10 @@ def _migrate(database: Path) -> None:
     kept = database.with_name(f"{database.name}.before-{mlflow_version()}")
     with contextlib.closing(sqlite3.connect(database)) as source, contextlib.closing(sqlite3.connect(kept)) as copy:
         source.backup(copy)
-    _child(["mlflow", "db", "upgrade", f"sqlite:///{database}"], database)
+    try:
+        _child(["mlflow", "db", "upgrade", f"sqlite:///{database}"], database)
+    except UserError as error:
+        raise UserError(f"{error}; MLflow {mlflow_version()} cannot migrate it, a copy as it was is {kept}") from error
     if _revision(database) == before:  # it was current already
         kept.unlink()
 

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gansweep.errors import RunFailed
+
 SPOOL_FILE = "spool.jsonl"
 OFFSET_FILE = "spool.offset"
 # How much a loss of power (not a kill) may take with it.
@@ -47,9 +49,13 @@ class Spool:
         self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         self._keys: dict[str, str] = {}
         self._synced_s = time.monotonic()
+        self._torn = False
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Append one line per value, in one write. On resume, a (key, step) that is there already is skipped."""
+        """Append one line per value, in one write; RunFailed when the disk refuses.
+
+        On resume, a (key, step) that is there already is skipped.
+        """
         now_ms = time.time_ns() // 1_000_000
         lines = []
         for key, value in values.items():
@@ -84,9 +90,14 @@ class Spool:
             self._file = -1
 
     def _write(self, text: str) -> None:
-        data = text.encode("utf-8")
-        while data:
-            data = data[os.write(self._file, data) :]
+        data = (b"\n" if self._torn else b"") + text.encode("utf-8")
+        try:
+            while data:
+                data = data[os.write(self._file, data) :]
+        except OSError as error:
+            self._torn = True  # part of a line may be there: what follows must not be glued to it
+            raise RunFailed(f"{self.path} cannot be written: {error.strerror}") from error
+        self._torn = False
         if time.monotonic() - self._synced_s > _FSYNC_EVERY_S:
             self.sync()
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from gansweep.errors import RunFailed
 from gansweep.runs import rundir
 from gansweep.runs.launch import SENDER_LOG, read_state, start_sender
 from gansweep.runs.location import resolve_uri
@@ -159,13 +160,15 @@ class SpoolTracker:
 
     def finish(self, status: Status, reason: str = "") -> None:
         """Set the status in run.json and the spool, then wait for the sender, at most `tracker.drain_s`."""
-        spool = self._open_spool
-        spool.append("finish", status=status, reason=reason)
-        spool.close()
-        self._spool = None
-        rundir.update(
-            self.run_dir, status=status, reason=reason or None, finished=rundir.timestamp(), last_step=self._last_step
-        )
+        spool, self._spool = self._open_spool, None
+        end = {"status": status, "reason": reason or None, "finished": rundir.timestamp(), "last_step": self._last_step}
+        try:
+            spool.append("finish", status=status, reason=reason)
+            spool.close()
+            rundir.update(self.run_dir, **end)
+        except (OSError, RunFailed) as error:  # a full disk: how the run ended must not hide why it ended
+            self._report(f"the end of this run ({status}) could not be recorded: {error}")
+            return
         if self._sender is not None:
             wait_for_sender(self.run_dir, self._sender, self._drain_s, self._report)
 
