@@ -17,6 +17,9 @@ from gansweep.errors import GansweepError, UserError, nearest
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (default: the process's) and return its exit status; errors are told in one line."""
     words = list(sys.argv[1:] if argv is None else argv)
+    # A user's own losses and systems lie where the user stands; last, so that no file there hides a module of ours.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     try:
         return _dispatch(words)
     except GansweepError as error:

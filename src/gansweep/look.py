@@ -33,14 +33,15 @@ def config_of(run_dir: Path) -> dict[str, Any]:
 
 
 def losses_of(run_dir: Path) -> dict[str, float]:
-    """Return the last unscaled value of every charged term, as `phase/term`, in the order of logging."""
-    weighed = {name for name, scale in (config_of(run_dir).get("scales") or {}).items() if scale is not None}
+    """Return the last unscaled value of every charged term, as `phase/term`, in the order of the run's `scales`."""
+    scales = config_of(run_dir).get("scales") or {}
+    weighed = [name for name, scale in scales.items() if scale is not None]
     found: dict[str, float] = {}
     for key, (value, _) in last_values(run_dir).items():
         phase, slash, term = key.rpartition("/")
         if slash and phase.partition("/")[0] not in _NOT_LOSSES and term in weighed:
             found[key] = value
-    return found
+    return dict(sorted(found.items(), key=lambda item: weighed.index(item[0].rpartition("/")[2])))
 
 
 def scores_of(run_dir: Path, whole: bool = True) -> dict[str, float]:

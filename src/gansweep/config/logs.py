@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 
-_OURS = ("gansweep", "hydra", "hydra_plugins")
-
 
 class Terminal(logging.Handler):
     """Writes to whatever `sys.stderr` is at the time: a live progress bar puts itself there and prints lines above it.
@@ -18,7 +16,7 @@ class Terminal(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record's message."""
         stem = record.name.partition(".")[0]
-        if (stem not in _OURS and record.levelno < logging.WARNING) or (
+        if (stem != "gansweep" and record.levelno < logging.WARNING) or (
             stem == "gansweep" and record.levelno >= logging.ERROR
         ):
             return

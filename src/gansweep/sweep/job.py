@@ -68,6 +68,8 @@ def _run(
     parallel: bool,
 ) -> JobResult:
     where = f"job {sweep['job']}: " if sweep is not None else ""
+    if sweep is not None:
+        _say(f"{where}{name or ' '.join(overrides)}")
     try:
         from gansweep.config.compose import to_settings
         from gansweep.train import train
@@ -79,18 +81,22 @@ def _run(
             settings = settings.model_copy(update={"runtime": quiet})
         outcome = train(settings, run_dir, overrides, sweep)
     except GansweepError as error:
-        print(f"gansweep: {where}{error}", file=sys.stderr, flush=True)
+        _say(f"gansweep: {where}{error}")
         return JobResult("FAILED", error.exit_code, _run_id(run_dir), str(error), _losses(run_dir))
     except Exception as error:
         reason = _keep_traceback(error, run_dir)
-        print(f"gansweep: {where}{reason}", file=sys.stderr, flush=True)
+        _say(f"gansweep: {where}{reason}")
         return JobResult("FAILED", 1, _run_id(run_dir), reason, _losses(run_dir))
     if outcome.status == "KILLED":
-        print(f"gansweep: {where}{outcome.message or 'stopped'}", file=sys.stderr, flush=True)
+        _say(f"gansweep: {where}{outcome.message or 'stopped'}")
         if sweep is not None and not parallel:
             raise KeyboardInterrupt  # one Ctrl-C ends the sweep, not just the job that it met
     code = {"FINISHED": 0, "KILLED": 130}.get(outcome.status, 1)
     return JobResult(outcome.status, code, outcome.run_id, outcome.message or None, _losses(run_dir))
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _keep_traceback(error: Exception, run_dir: Path) -> str:

@@ -39,7 +39,7 @@ def table(sweep: Sweep) -> Table:
             str(row.job),
             Text(own),
             status(row.status),
-            Text(values(row.losses) if row.losses else (row.reason or "")),
+            Text(values(row.losses) or "–"),
             (row.run_id or "")[:8],
             Text(_log(row)),
         )
@@ -89,7 +89,7 @@ def as_markdown(sweep: Sweep) -> str:
     """Return the table as Markdown, which MLflow's artifact page shows as a table."""
     rows = ["| job | name | status | last losses | run | log |", "|---|---|---|---|---|---|"]
     for row in sweep.rows:
-        losses = ", ".join(f"{key} {value:.4g}" for key, value in row.losses.items()) or (row.reason or "")
+        losses = ", ".join(f"{key} {value:.4g}" for key, value in row.losses.items()) or (row.reason or "–")
         cells = [str(row.job), row.name, row.status, losses, row.run_id or "", row.log]
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return f"# Sweep {sweep.id}\n\n`{' '.join(sweep.overrides)}`\n\n" + "\n".join(rows) + "\n"

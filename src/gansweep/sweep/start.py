@@ -148,6 +148,7 @@ def _sweep(jobs: Sequence[Job], line: list[str], overrides: list[str], hydra_mai
     directory = claim_exactly(chosen, record.RECORD_FILE) if chosen else claim("multirun")
     sweep_id = record.new_id()
     record.begin(directory, sweep_id, overrides, jobs)
+    print(f"sweep {sweep_id}: {len(jobs)} runs in {os.path.relpath(directory)}", file=sys.stderr)
     plan = Plan({job.number: job.name for job in jobs}, sweep_id)
     stopped = False
     try:
