@@ -16,7 +16,7 @@ class Ema:
         self.decay = decay
         self.nets = {name: copy.deepcopy(net).requires_grad_(False) for name, net in nets.items()}
         self._pairs = {
-            name: (list(self.nets[name].parameters()), [p.detach() for p in net.parameters()])
+            name: ([p.detach() for p in self.nets[name].parameters()], [p.detach() for p in net.parameters()])
             for name, net in nets.items()
         }
         self._buffers = {

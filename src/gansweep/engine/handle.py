@@ -89,7 +89,7 @@ def _stillness(module: nn.Module) -> Iterator[None]:
             for name in names:
                 part._buffers[name] = None
         elif hasattr(part, "still"):
-            part.still = True
+            part.still = True  # type: ignore[assignment]
     try:
         yield
     finally:
@@ -97,7 +97,7 @@ def _stillness(module: nn.Module) -> Iterator[None]:
             norm._buffers.update(buffers)
         for part in module.modules():
             if hasattr(part, "still"):
-                part.still = False
+                part.still = False  # type: ignore[assignment]
 
 
 @contextmanager

@@ -13,16 +13,24 @@ from torch import Tensor, nn
 
 
 class Rates(Protocol):
-    """One network's optimizer settings (conf/optimizer)."""
+    """One network's optimizer settings (conf/optimizer); read only."""
 
-    kind: str
-    lr: float
-    betas: Sequence[float]
-    eps: float
-    weight_decay: float
-    alpha: float
-    momentum: float
-    clip_norm: float | None
+    @property
+    def kind(self) -> str: ...  # noqa: D102
+    @property
+    def lr(self) -> float: ...  # noqa: D102
+    @property
+    def betas(self) -> Sequence[float]: ...  # noqa: D102
+    @property
+    def eps(self) -> float: ...  # noqa: D102
+    @property
+    def weight_decay(self) -> float: ...  # noqa: D102
+    @property
+    def alpha(self) -> float: ...  # noqa: D102
+    @property
+    def momentum(self) -> float: ...  # noqa: D102
+    @property
+    def clip_norm(self) -> float | None: ...  # noqa: D102
 
 
 class RMSprop(torch.optim.Optimizer):
@@ -40,7 +48,7 @@ class RMSprop(torch.optim.Optimizer):
             params = [p for p in group["params"] if p.grad is not None]
             if not params:
                 continue
-            grads = [p.grad for p in params]
+            grads: list[Tensor] = [p.grad for p in params if p.grad is not None]
             for p in params:
                 if not self.state[p]:
                     self.state[p]["square_avg"] = torch.zeros_like(p)
@@ -48,7 +56,7 @@ class RMSprop(torch.optim.Optimizer):
                         self.state[p]["momentum_buffer"] = torch.zeros_like(p)
             squares = [self.state[p]["square_avg"] for p in params]
             if group["weight_decay"]:
-                grads = torch._foreach_add(grads, params, alpha=group["weight_decay"])
+                grads = list(torch._foreach_add(grads, params, alpha=group["weight_decay"]))
             torch._foreach_mul_(squares, group["alpha"])
             torch._foreach_addcmul_(squares, grads, grads, value=1 - group["alpha"])
             roots = torch._foreach_sqrt(squares)

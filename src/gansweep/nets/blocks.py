@@ -101,10 +101,10 @@ class Spectral(nn.Module):
         if isinstance(layer, nn.Linear):
             return F.linear(inputs, weight, layer.bias)
         if isinstance(layer, nn.ConvTranspose2d):
-            extra = layer.output_padding
+            padding = tuple(int(side) for side in layer.padding)
             return F.conv_transpose2d(
-                inputs, weight, layer.bias, layer.stride, layer.padding, extra, layer.groups, layer.dilation
-            )  # type: ignore[call-overload, no-any-return]
+                inputs, weight, layer.bias, layer.stride, padding, layer.output_padding, layer.groups, layer.dilation
+            )
         assert isinstance(layer, nn.Conv2d)
         return F.conv2d(inputs, weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups)
 
