@@ -31,6 +31,14 @@ def test_build_says_where_and_that_it_was_there(cfg: Any) -> None:
     assert open_data(cfg).fingerprint in first
 
 
+def test_settings_that_cannot_be_met_are_told_as_in_training(settings: Settings, tmp_path: Path) -> None:
+    wrong = settings("folder", path=str(tmp_path / "nowhere"))
+    for verb in (verbs.build, verbs.check, lambda cfg: verbs.inspect(cfg, tmp_path / "sheet.png")):
+        with pytest.raises(UserError, match=r"data.path=.*nowhere does not exist"):
+            verb(wrong)
+    assert not (tmp_path / "cache").exists() and not (tmp_path / "sheet.png").exists()
+
+
 def test_inspect_describes_and_draws(cfg: Any, tmp_path: Path) -> None:
     text = verbs.inspect(cfg, tmp_path / "out" / "sheet.png")
     train, val = len(open_data(cfg).split("train")), len(open_data(cfg).split("val"))

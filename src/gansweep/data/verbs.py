@@ -30,6 +30,7 @@ _SHOWN = 8
 
 def build(cfg: DataSettings, *, progress: bool = True) -> str:
     """Pack the set unless it is packed already, and say where it is."""
+    check_settings(cfg)
     source = _own_reader(cfg)
     known = source is not None and read_manifest(place_of(source)) is not None
     dataset = open_data(cfg, progress=progress)
@@ -64,7 +65,7 @@ def inspect(cfg: DataSettings, out_png: Path, *, progress: bool = True) -> str:
         captions = [dataset.fields["caption"][row] for row in _sample(dataset)[:_SHOWN]]
         rows.append(("captions", _listed([repr(texts[0]) for texts in captions if texts])))
     rows += [(key, ", ".join(f"{value:.4f}" for value in dataset.manifest[key])) for key in ("mean", "std")]
-    rows.append(("packed", f"{dataset.images.nbytes / 2**20:,.1f} MB{f' in {place_of(source)}' if source else ''}"))
+    rows.append(("packed", f"{dataset.images.nbytes / 2**20:,.2f} MB{f' in {place_of(source)}' if source else ''}"))
     rows.append(("fingerprint", dataset.fingerprint))
     rows.append(("sheet", str(sheet)))
     return "\n".join(f"{key:<12} {value}" for key, value in rows)
