@@ -68,7 +68,7 @@ def start_trainer(run_dir: Path, *, kind: str = "none", uri: str = "", steps: in
         [sys.executable, "-c", _TRAINER, str(run_dir), kind, uri, str(steps)],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(tests)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tests), os.environ.get("PYTHONPATH", "")])},
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "logged\n"

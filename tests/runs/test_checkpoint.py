@@ -120,6 +120,15 @@ def test_a_kill_while_saving_leaves_the_old_file_whole(tmp_path: Path) -> None:
     assert bool((loaded["w"] == loaded["step"]).all())
 
 
+def test_a_file_is_replaced_never_changed(tmp_path: Path) -> None:
+    # Hard links (last.pt, the tracker's artifacts) and readers rest on it.
+    path = tmp_path / "a.pt"
+    checkpoint.save(path, payload(1))
+    os.link(path, tmp_path / "link.pt")
+    checkpoint.save(path, payload(2))
+    assert [checkpoint.load(tmp_path / name)["step"] for name in ("link.pt", "a.pt")] == [1, 2]
+
+
 def test_a_disk_that_refuses_is_told_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
