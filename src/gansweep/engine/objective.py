@@ -19,11 +19,11 @@ def charged_terms(
     """
     table = {phase.name: dict(phase.terms) for phase in system.phases}
     owner = term_names(system)
-    for phase_name, terms in own.items():
+    for phase_name, given in own.items():
         phase = next((phase for phase in system.phases if phase.name == phase_name), None)
         if phase is None:
             raise UserError(f"terms.{phase_name}: the system has no such phase{nearest(phase_name, table)}")
-        for name, path in terms.items():
+        for name, path in given.items():
             if name in owner:
                 raise UserError(f"terms.{phase_name}.{name}: a term '{name}' stands in phase '{owner[name]}' already")
             if phase.pair is None:
@@ -34,12 +34,11 @@ def charged_terms(
             owner[name] = phase_name
     _compare(set(owner), set(scales))
     charged = {
-        phase: {name: term for name, term in terms.items() if scales[name] is not None}
-        for phase, terms in table.items()
+        name: {term: at for term, at in terms.items() if scales[term] is not None} for name, terms in table.items()
     }
-    for phase, terms in charged.items():
-        if not terms:
-            raise UserError(f"scales: phase '{phase}' charges nothing; give one of {', '.join(table[phase])} a number")
+    idle = [name for name, left in charged.items() if not left]
+    if idle:
+        raise UserError(f"scales: phase '{idle[0]}' charges nothing; give one of {', '.join(table[idle[0]])} a number")
     return charged
 
 

