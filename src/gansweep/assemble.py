@@ -98,7 +98,7 @@ def check(settings: Settings) -> System:
     return system
 
 
-def pick_device(asked: str) -> torch.device:
+def pick_device(asked: str, key: str = "runtime.device") -> torch.device:
     """Return the device; `auto` is the first CUDA device when there is one. Missing (exit 3) for one that is not."""
     if asked == "auto":
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
@@ -111,7 +111,7 @@ def pick_device(asked: str) -> torch.device:
                 if count
                 else "it has no CUDA device that this torch can use (gansweep doctor says why)"
             )
-            raise Missing(f"runtime.device={asked}: not on this machine, {have}; say runtime.device=auto or cpu")
+            raise Missing(f"{key}={asked}: not on this machine, {have}; say {key}=auto or cpu")
         return torch.device("cuda", device.index or 0)
     return device
 

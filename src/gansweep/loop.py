@@ -163,10 +163,8 @@ class Loop:
     def _upload(self, saved: Saved) -> None:
         if not self.parts.settings.checkpoint.upload:
             return
-        final = self.step == self.parts.settings.steps
         for path in saved.written:
-            # last.pt is the newest step file again: it goes up once, when the run ends.
-            if path.name != "last.pt" or final:
+            if path.name != "last.pt":  # the newest step file again: it goes up once, when the run ends
                 self.parts.tracker.file(path, "checkpoints")
         for path in saved.removed:
             self.parts.tracker.forget(path, "checkpoints")

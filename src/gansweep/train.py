@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from omegaconf import OmegaConf
 
+from gansweep import describe
 from gansweep.assemble import build_engine, build_system, check, check_reach, load_weights, pick_device
 from gansweep.config.settings import Settings
 from gansweep.data import Batches, Dataset, open_data
@@ -24,14 +24,14 @@ from gansweep.engine.step import EagerEngine
 from gansweep.errors import RunFailed, UserError
 from gansweep.loop import Interrupted, Loop, Parts
 from gansweep.observe import Observer
-from gansweep.runs import checkpoint, provenance, rundir, store
+from gansweep.runs import checkpoint, rundir, store
 from gansweep.runs.liveness import alive, reconcile
-from gansweep.runs.record import DatasetRecord, RunRecord, flatten
+from gansweep.runs.record import RunRecord
 from gansweep.runs.tracker import open_tracker
 
 __all__ = ["Outcome", "build_system", "check", "resume", "train"]
 
-LOG_FILE, CONFIG_FILE = "run.log", "config.yaml"
+LOG_FILE = "run.log"
 log = logging.getLogger("gansweep")
 
 
@@ -63,20 +63,17 @@ def train(settings: Settings, run_dir: Path, overrides: list[str], sweep: Mappin
     _refuse_unreached(settings, engine, plan, batches)
     keeper = checkpoint.Keeper(run_dir / "checkpoints", settings.checkpoint)
     observer = Observer(settings, dataset, engine, device)
-    keeper.check_names(_metric_names(engine, observer))
+    keeper.check_names(describe.metric_names(engine, observer))
     checkpoint.check_room(run_dir, keeper.bytes_needed(3 * checkpoint.payload_bytes(engine.state_dict()["nets"])))
     run_dir.mkdir(parents=True, exist_ok=True)
-    record = _record(settings, run_dir, overrides, sweep, dataset, parent, device)
+    record = describe.record(settings, run_dir, overrides, sweep, dataset, parent, device)
     rundir.create(run_dir, record)
     tracker = open_tracker(settings.tracker, run_dir)
     parts = Parts(
         settings, run_dir, record.run_id, dataset.fingerprint, device, engine, plan, batches, observer, tracker, keeper
     )
     with _log_file(run_dir):
-        tracker.start(record)
-        for line in [*_previews(settings, engine), *observer.notes]:
-            log.info(line)
-        return _see_through(Loop(parts))
+        return _see_through(Loop(parts), record, [*describe.previews(settings, engine), *observer.notes])
 
 
 def resume(target: str) -> Outcome:
@@ -114,12 +111,10 @@ def resume(target: str) -> Outcome:
         Parts(settings, run.dir, run.id, dataset.fingerprint, device, engine, plan, batches, observer, tracker, keeper)
     )
     loop.load_state_dict(payload)
+    parent, sweep = record["parent"], record["sweep"]
+    again = describe.record(settings, run.dir, record["overrides"], sweep, dataset, parent, device, run.id)
     with _log_file(run.dir):
-        tracker.start(
-            _record(settings, run.dir, record["overrides"], record["sweep"], dataset, record["parent"], device, run.id)
-        )
-        log.info("resumed at step %d", loop.step)
-        return _see_through(loop)
+        return _see_through(loop, again, [f"resumed at step {loop.step}"])
 
 
 def _learning_side(
@@ -147,34 +142,43 @@ def _learning_side(
     return engine, plan, batches
 
 
-def _see_through(loop: Loop) -> Outcome:
+def _see_through(loop: Loop, record: RunRecord, notes: list[str]) -> Outcome:
     """Run the loop and bring tracker, log and outcome into agreement with how it ended."""
     from gansweep.progress import training_bar
 
     parts = loop.parts
-    kept = f"gansweep resume {parts.run_dir}"
     try:
+        parts.tracker.start(record)
+        for line in notes:
+            log.info(line)
         with training_bar(parts.settings, loop.step) as (loop.advance, loop.show):
             loop.run()
     except (Interrupted, KeyboardInterrupt) as stop:
         reason = f"stopped by {stop or 'SIGINT'} at step {loop.step}"
         log.info(reason)
-        parts.tracker.finish("KILLED", reason)
-        return _outcome(loop, "KILLED", f"{reason}; go on with: {kept}")
+        _end(parts, "KILLED", reason)
+        return _outcome(loop, "KILLED", f"{reason}; go on with: gansweep resume {parts.run_dir}")
     except RunFailed as error:
         log.error(str(error))
-        parts.tracker.finish("FAILED", str(error))
+        _end(parts, "FAILED", str(error))
         raise
     except Exception as error:
         text = str(error).splitlines()[0] if str(error) else ""
         log.error("%s", traceback.format_exc())
         reason = f"{type(error).__name__}: {text}"
-        parts.tracker.finish("FAILED", reason)
+        _end(parts, "FAILED", reason)
         raise RunFailed(
             f"the run failed at step {loop.step}: {reason}; traceback in {parts.run_dir / LOG_FILE}"
         ) from error
-    parts.tracker.finish("FINISHED")
+    _end(parts, "FINISHED")
     return _outcome(loop, "FINISHED", "")
+
+
+def _end(parts: Parts, status: Literal["FINISHED", "FAILED", "KILLED"], reason: str = "") -> None:
+    last = parts.keeper.directory / "last.pt"
+    if last.exists() and parts.settings.checkpoint.upload:
+        parts.tracker.file(last, "checkpoints")
+    parts.tracker.finish(status, reason)
 
 
 def _outcome(loop: Loop, status: str, message: str) -> Outcome:
@@ -212,63 +216,6 @@ def _refuse_unreached(settings: Settings, engine: EagerEngine, plan: Timetable, 
     if settings.runtime.reach == "error":
         raise UserError(f"{message}; remove them (scales.{lost[0].split('/')[1]}=null) or say runtime.reach=warn")
     log.warning(message)
-
-
-def _metric_names(engine: EagerEngine, observer: Observer) -> list[str]:
-    """Return the names that a run may log, as far as they are known beforehand (for checkpoint.best_by)."""
-    names: list[str] = [f"grad_norm/{net}" for net in engine.optimizers]
-    for phase in engine.system.phases:
-        own = [*engine.charged[phase.name], *phase.reports]
-        names += [
-            f"{phase.name}/{name}" for name in [*own, "total", *(f"{t}_weighted" for t in engine.charged[phase.name])]
-        ]
-        names += [f"val/{phase.name}/{name}" for name in own] if observer.has_held_out else []
-    if observer.has_held_out and hasattr(engine.system, "reconstruct"):
-        names.append("val/squared_error")
-    return names
-
-
-def _record(
-    settings: Settings,
-    run_dir: Path,
-    overrides: list[str],
-    sweep: Mapping[str, Any] | None,
-    dataset: Dataset,
-    parent: Mapping[str, Any] | None,
-    device: torch.device,
-    run_id: str | None = None,
-) -> RunRecord:
-    config = settings.model_dump(mode="json")
-    facts = provenance.collect(gpu=torch.cuda.get_device_name(device) if device.type == "cuda" else None)
-    files: list[Path] = []
-    if run_id is None:
-        written = run_dir / CONFIG_FILE
-        OmegaConf.save(OmegaConf.create(config), written)
-        files = [written, *facts.write(run_dir)]
-    return RunRecord(
-        run_id=run_id or rundir.new_run_id(),
-        name=settings.name or settings.model.target.rpartition(".")[2].lower(),
-        run_dir=run_dir,
-        params=flatten(config),
-        tags={**facts.tags(), "gansweep.device": str(device)},
-        dataset=DatasetRecord(settings.data.name, dataset.fingerprint, dataset.source, dataset.count),
-        parent=parent,
-        sweep=sweep,
-        overrides=overrides,
-        note=settings.note,
-        files=files,
-        commit=facts.commit,
-        dirty=facts.dirty,
-        steps=settings.steps,
-    )
-
-
-def _previews(settings: Settings, engine: EagerEngine) -> Iterator[str]:
-    """Say where each curve begins and ends: a rate that decays to nothing is seen before the run, not after."""
-    for name in engine.knobs.curves:
-        first, last = engine.knobs.value(name, 0), engine.knobs.value(name, settings.steps - 1)
-        fading = "; fades to less than a thousandth" if 0 < abs(last) < abs(first) / 1000 else ""
-        yield f"{name}: {first:.4g} at step 0, {last:.4g} at step {settings.steps - 1}{fading}"
 
 
 def _set_arithmetic(settings: Settings) -> None:

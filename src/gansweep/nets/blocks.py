@@ -37,6 +37,13 @@ def choose(key: str, value: str, choices: object) -> str:
     return value
 
 
+def at_least_one(**sizes: int) -> None:
+    """Refuse a size of `model` that is not a whole number of at least 1 (ConfigError naming its key)."""
+    for key, value in sizes.items():
+        if not isinstance(value, int) or value < 1:
+            raise ConfigError(f"model.{key}={value}: must be a whole number, at least 1")
+
+
 def activation(name: str, slope: float = 0.2) -> nn.Module:
     """Return the activation `name`; `slope` is the leak of `lrelu`."""
     return ACTIVATIONS[choose("act", name, ACTIVATIONS)](slope)

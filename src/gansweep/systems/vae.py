@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from gansweep.nets.blocks import OUTPUTS, choose, initialise
+from gansweep.nets.blocks import OUTPUTS, at_least_one, choose, initialise
 from gansweep.nets.vae import ConvDecoder, ConvEncoder
 from gansweep.nets.vaegan import scaled
 from gansweep.system import Phase, Shared, Spec
@@ -39,6 +39,9 @@ class Vae:
         width_factor: float = 1.0,
         knobs: Mapping[str, float] | None = None,
     ):
+        at_least_one(latent=latent, dense=dense)
+        for n, entry in enumerate(conv):
+            at_least_one(**{f"conv[{n}].{key}": entry.get(key, 0) for key in ("filters", "kernel", "stride")})
         choose("model.output", output, OUTPUTS)
         check_reduction(reduction)
         conv = [{**entry, "filters": scaled(entry["filters"], width_factor)} for entry in conv]

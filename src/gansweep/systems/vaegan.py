@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gansweep.losses import GAN_LOSSES, gradient_penalty, mse, r1
-from gansweep.nets.blocks import OUTPUTS, ConfigError, choose, initialise
+from gansweep.nets.blocks import OUTPUTS, ConfigError, at_least_one, choose, initialise
 from gansweep.nets.vaegan import Decoder, Discriminator, Encoder, halvings, scaled
 from gansweep.system import Look, Phase, Shared, Spec, Term
 from gansweep.systems.parts import check_reduction, encode, kld_term, reconstruction_terms
@@ -49,6 +49,9 @@ class VaeGan:
         single_forward: bool = False,
         knobs: Mapping[str, float] | None = None,
     ):
+        at_least_one(latent=latent, base_width=base_width)
+        for name, part in (("encoder", encoder), ("decoder", decoder), ("discriminator", discriminator)):
+            at_least_one(**{f"{name}.kernel": part["kernel"]})
         choose("model.decoder.output", decoder["output"], OUTPUTS)
         choose("model.gan_loss", gan_loss, GAN_LOSSES)
         check_reduction(reduction)

@@ -1,0 +1,77 @@
+"""What is written down of a run when it begins: its record, the names it may log, where its curves lead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+
+from gansweep.config.settings import Settings
+from gansweep.data import Dataset
+from gansweep.engine.step import EagerEngine
+from gansweep.observe import Observer
+from gansweep.runs import provenance, rundir
+from gansweep.runs.record import DatasetRecord, RunRecord, flatten
+
+CONFIG_FILE = "config.yaml"
+
+
+def record(
+    settings: Settings,
+    run_dir: Path,
+    overrides: list[str],
+    sweep: Mapping[str, Any] | None,
+    dataset: Dataset,
+    parent: Mapping[str, Any] | None,
+    device: torch.device,
+    run_id: str | None = None,
+) -> RunRecord:
+    """Return the run's record; for a new run (no `run_id`) also write its config, environment and diff to `run_dir`."""
+    config = settings.model_dump(mode="json")
+    facts = provenance.collect(gpu=torch.cuda.get_device_name(device) if device.type == "cuda" else None)
+    files: list[Path] = []
+    if run_id is None:
+        written = run_dir / CONFIG_FILE
+        OmegaConf.save(OmegaConf.create(config), written)
+        files = [written, *facts.write(run_dir)]
+    return RunRecord(
+        run_id=run_id or rundir.new_run_id(),
+        name=settings.name or settings.model.target.rpartition(".")[2].lower(),
+        run_dir=run_dir,
+        params=flatten(config),
+        tags={**facts.tags(), "gansweep.device": str(device)},
+        dataset=DatasetRecord(settings.data.name, dataset.fingerprint, dataset.source, dataset.count),
+        parent=parent,
+        sweep=sweep,
+        overrides=overrides,
+        note=settings.note,
+        files=files,
+        commit=facts.commit,
+        dirty=facts.dirty,
+        steps=settings.steps,
+    )
+
+
+def previews(settings: Settings, engine: EagerEngine) -> Iterator[str]:
+    """Say where each curve begins and ends: a rate that decays to nothing is seen before the run, not after."""
+    for name in engine.knobs.curves:
+        first, last = engine.knobs.value(name, 0), engine.knobs.value(name, settings.steps - 1)
+        fading = "; fades to less than a thousandth" if 0 < abs(last) < abs(first) / 1000 else ""
+        yield f"{name}: {first:.4g} at step 0, {last:.4g} at step {settings.steps - 1}{fading}"
+
+
+def metric_names(engine: EagerEngine, observer: Observer) -> list[str]:
+    """Return the names that a run may log, as far as they are known beforehand (for checkpoint.best_by)."""
+    names: list[str] = [f"grad_norm/{net}" for net in engine.optimizers]
+    for phase in engine.system.phases:
+        own = [*engine.charged[phase.name], *phase.reports]
+        names += [
+            f"{phase.name}/{name}" for name in [*own, "total", *(f"{t}_weighted" for t in engine.charged[phase.name])]
+        ]
+        names += [f"val/{phase.name}/{name}" for name in own] if observer.has_held_out else []
+    if observer.has_held_out and hasattr(engine.system, "reconstruct"):
+        names.append("val/squared_error")
+    return names
