@@ -14,7 +14,7 @@ from rich.text import Text
 from gansweep.look import age
 
 # A pipe or a file has no width; folding a table at 80 letters helps nobody there.
-_PIPE_WIDTH = 160
+_PIPE_WIDTH = 200
 _COLOURS = {"FINISHED": "green", "FAILED": "red", "KILLED": "yellow", "RUNNING": "cyan"}
 
 

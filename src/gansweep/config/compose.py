@@ -100,9 +100,12 @@ def to_settings(cfg: DictConfig, name: str | None = None) -> Settings:
 class Session:
     """Hydra, initialised on the shipped conf/ and the user's own folders, for as long as `session()` is open."""
 
-    def __init__(self, search: list[str]) -> None:
-        self.search = search
-        self.loader = GlobalHydra.instance().config_loader()
+    def __init__(self, dirs: Sequence[Path]) -> None:
+        loader: Any = GlobalHydra.instance().config_loader()
+        for folder in dirs:
+            loader.config_search_path.prepend("user", f"file://{folder}", anchor="schema")
+        loader.repository.initialize_sources(loader.config_search_path)
+        self.loader = loader
         self._base = lru_cache(maxsize=64)(self._compose_groups)
 
     def groups(self) -> list[str]:
@@ -134,7 +137,7 @@ class Session:
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """Compose; raises UserError in one line for whatever is wrong."""
         try:
-            return compose(CONFIG_NAME, [*self.search, *overrides], return_hydra_config=True)
+            return compose(CONFIG_NAME, list(overrides), return_hydra_config=True)
         except Exception as error:
             raise UserError(told.composition(error, overrides, self)) from None
 
@@ -148,7 +151,7 @@ class Session:
     def raw(self, overrides: Sequence[str]) -> dict[str, Any] | None:
         """Compose quietly, for suggestions: None when that fails too."""
         try:
-            return plain(compose(CONFIG_NAME, [*self.search, *overrides]))
+            return plain(compose(CONFIG_NAME, list(overrides)))
         except Exception:
             return None
 
@@ -173,7 +176,7 @@ class Session:
     def _compose_groups(self, groups: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, str]]:
         """Return the values and choices that group choices give by themselves; empty where they cannot stand alone."""
         try:
-            cfg = compose(CONFIG_NAME, [*self.search, *groups], return_hydra_config=True)
+            cfg = compose(CONFIG_NAME, list(groups), return_hydra_config=True)
             return plain(cfg), _choices(cfg)
         except Exception:
             return {}, {}
@@ -224,13 +227,13 @@ def session(dirs: Sequence[Path] = ()) -> Iterator[Session]:
     setup_globals()
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir()), job_name="gansweep"):
-            yield Session(search_override(dirs))
+            yield Session(dirs)
     finally:
         GlobalHydra.instance().clear()
 
 
 def search_override(dirs: Sequence[Path]) -> list[str]:
-    """Return the Hydra override that adds the user's folders behind the shipped ones; none when there are none."""
+    """Return the override that adds the user's folders, behind the shipped ones, under hydra.main; none for none."""
     if not dirs:
         return []
     listed = ",".join("'file://" + str(folder).replace("'", "\\'") + "'" for folder in dirs)

@@ -1,0 +1,66 @@
+"""Completion of verbs, groups, keys and run ids, and of a real bash through its function."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gansweep.completion import query
+from gansweep.runs import rundir
+from gansweep.runs.record import RunRecord
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("gansweep tr", ["train"]),
+        ("gansweep train model=", ["model=vae", "model=vaegan"]),
+        ("gansweep train scales.kl", ["scales.kld="]),
+        ("gansweep train model=vae scales.adv", []),
+        ("gansweep -m optimizer.dis.l", ["optimizer.dis.lr="]),
+        ("gansweep train +scale_down=", ["+scale_down=cpu"]),
+        ("gansweep train --cf", ["--cfg"]),
+        ("gansweep eval-is somewhere judge=l", ["judge=lite0"]),
+        ("gansweep data ", ["build", "inspect", "check"]),
+        ("gansweep data check data=em", ["data=emoji"]),
+        ("gansweep completion z", ["zsh"]),
+        ("gansweep train model=vaegam scales.", []),
+    ],
+)
+def test_what_may_stand_there(line: str, found: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert query(line) == found
+
+
+def test_a_users_groups_and_runs_are_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf" / "model").mkdir(parents=True)
+    (tmp_path / "conf" / "model" / "mine.yaml").write_text("")
+    assert query("gansweep train model=m") == ["model=mine"]
+    run_dir = tmp_path / "outputs" / "d" / "t"
+    rundir.create(run_dir, RunRecord("ab" * 16, "n", run_dir))
+    assert query("gansweep show ab") == ["abababab"]
+    assert query("gansweep show cd") == []
+
+
+def test_bash_completes_with_the_script(tmp_path: Path) -> None:
+    (tmp_path / "gansweep").write_text(f'#!/bin/sh\nexec {sys.executable} -m gansweep "$@"\n')
+    (tmp_path / "gansweep").chmod(0o755)
+    script = (
+        f"PATH={tmp_path}:$PATH; source <(gansweep completion bash)\n"
+        't() { COMP_LINE="$1"; COMP_POINT=${#1}; COMPREPLY=(); _gansweep; echo "${COMPREPLY[*]}"; }\n'
+        't "gansweep resu"; t "gansweep train model=va"; t "gansweep train scales.l1_"\n'
+    )
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    # Bash breaks words at =, so what it gets for model=va is what comes behind it.
+    assert done.stdout.splitlines() == ["resume", "vae vaegan", "scales.l1_dec="], done.stderr
+
+
+def test_zsh_gets_a_function_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    from gansweep.cli import main
+
+    assert main(["completion", "zsh"]) == 0
+    assert "compdef _gansweep gansweep" in capsys.readouterr().out
