@@ -22,7 +22,7 @@ from gansweep.train import resume, train
 
 Compose = Callable[..., Settings]
 EXACT = ["runtime.ema_decay=0.9", "runtime.accumulate=2", "log_every=3", "sample_every=20", "val_every=10"]
-DECAY = "++schedule.curves={optimizer.lr:{kind:decay,multiply_by:0.5,every_steps:7}}"
+DECAY = "schedule.curves.optimizer.lr={kind:decay,multiply_by:0.5,every_steps:7}"
 
 
 def _points(run_dir: Path) -> list[tuple[str, int, float]]:

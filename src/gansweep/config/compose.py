@@ -27,6 +27,7 @@ from gansweep.config.settings import Settings
 from gansweep.errors import UserError
 
 CONFIG_NAME = "config"
+_OPEN = ("schedule.curves.", "terms.", "data.args.")
 _PATHS = ("data.path", "data.cache_dir", "judge.weights", "model.warm_start.from")
 
 
@@ -130,9 +131,15 @@ class Session:
         return parsed
 
     def normal(self, overrides: Sequence[str]) -> list[str]:
-        """Return the overrides as Hydra is to get them: quoted where needed, and scale_down (no default) with its +."""
+        """Return the overrides as Hydra is to get them: quoted where needed, and with + where there is no default.
+
+        A key inside a table that is the user's to fill (curves, own losses) is new by nature; it needs no plus.
+        """
         lines = [str(override.input_line) for override in self.parse(overrides)]
-        return [f"+{line}" if line.startswith("scale_down=") else line for line in lines]
+        return [
+            f"+{line}" if line.startswith("scale_down=") else f"++{line}" if line.startswith(_OPEN) else line
+            for line in lines
+        ]
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """Compose; raises UserError in one line for whatever is wrong."""
