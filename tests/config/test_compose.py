@@ -176,3 +176,20 @@ def test_the_shipped_conf_is_not_its_own_addition(monkeypatch: pytest.MonkeyPatc
     assert user_dirs() == []
     with pytest.raises(UserError, match="--config-dir nowhere: no such folder"):
         user_dirs("nowhere")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("l1: [1\n", "scales/broken.yaml, line 2: not YAML: "),
+        (
+            "# @package _global_\ndefaults:\n  - override /data: nothing\n",
+            "In 'scales/broken': Could not override 'data'",
+        ),
+    ],
+)
+def test_a_broken_file_of_the_users_is_named(tmp_path: Path, text: str, line: str) -> None:
+    (tmp_path / "scales").mkdir()
+    (tmp_path / "scales" / "broken.yaml").write_text(text)
+    with session([tmp_path]) as hydra:
+        assert line in line_of(hydra, ["scales=broken"])

@@ -33,19 +33,22 @@ def swept_part(own: Sequence[str], given: Sequence[str]) -> str:
 def composition(error: Exception, overrides: Sequence[str], session: Session) -> str:
     """Tell in one line what Hydra or OmegaConf found wrong with `overrides`."""
     message = str(error)
+    mark = getattr(error, "problem_mark", None)
+    if mark is not None:  # YAML that does not parse, in one of the user's own files
+        return f"{mark.name}, line {mark.line + 1}: not YAML: {getattr(error, 'problem', None) or 'cannot be read'}"
     missing = getattr(error, "missing_cfg_file", None)
     if missing:
         return _missing_choice(str(missing), message, overrides, session)
     if match := re.search(r"Could not override '([^']+)'", message):
         if "No match in the defaults list" in message:
             return f"{match[1]}: has no default to replace; write +{match[1]}=…"
-        return _unknown_key(match[1], overrides, session)
+        return _unknown_key(match[1], overrides, session) or _first(message)
     if match := re.search(r"An item is already at '([^']+)'", message):
         return f"+{match[1]}: this key is already there; leave out the +"
     if match := re.search(r"Multiple values for (\S+?)\.", message):
         return f"+{match[1]}: this group already has a choice; leave out the +"
     if match := re.search(r"Could not delete(?: from config)?\. '([^']+)' does not exist", message):
-        return _unknown_key(match[1], overrides, session)
+        return _unknown_key(match[1], overrides, session) or _first(message)
     if match := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^']+)'", message):
         return f"{match[1]}: several values; add -m to sweep over them, or quote them to mean text"
     if match := re.search(r"Interpolation key '([^']+)' not found", message):
@@ -55,8 +58,12 @@ def composition(error: Exception, overrides: Sequence[str], session: Session) ->
     if match := re.search(r"Missing mandatory value: (\S+)", message):
         return f"{match[1]}: needs a value; give {match[1]}=…"
     full_key = getattr(error, "full_key", None) or getattr(error.__cause__, "full_key", None)
-    first = next((line.strip() for line in message.splitlines() if line.strip()), type(error).__name__)
+    first = _first(message) or type(error).__name__
     return f"{full_key}: {first}" if full_key and full_key not in first else first
+
+
+def _first(message: str) -> str:
+    return next((line.strip() for line in message.splitlines() if line.strip()), "")
 
 
 def _missing_choice(missing: str, message: str, overrides: Sequence[str], session: Session) -> str:
@@ -89,7 +96,7 @@ def _unknown_key(key: str, overrides: Sequence[str], session: Session) -> str:
         if path[depth - 1] not in parent:
             choices = _beside(path[: depth - 1], base, session)
             return f"{'.'.join(path[:depth])}: no such key{nearest(path[depth - 1], choices)}"
-    return f"{key}: cannot be set"
+    return ""
 
 
 def _beside(parents: Sequence[str], base: Mapping[str, Any], session: Session) -> list[str]:
