@@ -117,15 +117,15 @@ class Spectral(nn.Module):
 
 
 @torch.no_grad()
-def initialise(module: nn.Module, kind: str, slope: float = 0.2) -> None:
-    """Set every convolution's and linear layer's weight by `kind`, and its bias to zero; `default` leaves torch's.
+def initialise(module: nn.Module, kind: str, slope: float = 0.2, dense: str | None = None) -> None:
+    """Set every convolution's weight by `kind`, every linear layer's by `dense` (None: alike), biases to zero.
 
-    `glorot_*`: Glorot and Bengio 2010; `he_*`: He et al. 2015, with the leak `slope`; `normal`: N(0, 0.05²), Keras's
+    `default` leaves torch's own. `glorot_*`: Glorot and Bengio 2010; `he_*`: He et al. 2015, with the leak `slope`; `normal`: N(0, 0.05²), Keras's
     random_normal; `dcgan`: N(0, 0.02²), batch norm weights N(1, 0.02²) (Radford et al. 2016).
     """
+    dense = kind if dense is None else dense
     choose("model.init", kind, INITIALISERS)
-    if kind == "default":
-        return
+    choose("model.init_dense", dense, INITIALISERS)
     setters: dict[str, Callable[[Tensor], object]] = {
         "glorot_uniform": nn.init.xavier_uniform_,
         "glorot_normal": nn.init.xavier_normal_,
@@ -135,8 +135,9 @@ def initialise(module: nn.Module, kind: str, slope: float = 0.2) -> None:
         "dcgan": lambda w: nn.init.normal_(w, std=0.02),
     }
     for part in module.modules():
-        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            setters[kind](part.weight)
+        own = dense if isinstance(part, nn.Linear) else kind
+        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) and own != "default":
+            setters[own](part.weight)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
         elif kind == "dcgan" and isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):

@@ -37,6 +37,7 @@ class Vae:
         init: str,
         reduction: Mapping[str, str],
         width_factor: float = 1.0,
+        init_dense: str | None = None,
         knobs: Mapping[str, float] | None = None,
     ):
         at_least_one(latent=latent, dense=dense)
@@ -51,7 +52,7 @@ class Vae:
             "dec": ConvDecoder(size_px, channels, conv, latent, part),
         }
         for net in self.nets.values():
-            initialise(net, init, slope)
+            initialise(net, init, slope, init_dense)
         self.output = OUTPUTS[output]
         self.inputs = {"image": Spec((channels, size_px, size_px))}
         self.noise = {"eps": Spec((latent,), "normal"), "prior": Spec((latent,), "normal")}
