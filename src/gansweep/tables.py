@@ -119,7 +119,9 @@ def print_diff(told: Mapping[str, Any]) -> None:
     """Print two runs side by side: what was changed, what follows, results, circumstances."""
     out = console()
     first, second = told["runs"]
-    table = _table("", f"{first['id'][:8]} {first['name']}", f"{second['id'][:8]} {second['name']}")
+    ids = (str(first["id"])[:8], str(second["id"])[:8])
+    table = _table("", *ids, fold=ids)
+    table.add_row("name", Text(str(first["name"])), Text(str(second["name"])))
     for key in [key for key in told["config"] if key in told["changed"]]:
         table.add_row(Text(key, style="bold"), *(_cell(value) for value in told["config"][key]))
     for key in [key for key in told["config"] if key not in told["changed"]]:

@@ -116,6 +116,15 @@ def test_diff_warns_of_two_changes_and_of_other_circumstances(here: Path, capsys
     assert "0.125" in out and "4.5" in out
 
 
+def test_long_names_leave_room_for_the_keys(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in (1, 2):
+        run_dir = make_run(here, number, [f"seed={number}"])
+        rundir.update(run_dir, name="a very long name " * 12)
+    assert main(["diff", "1111", "2222"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines if line.startswith("enc/l1")] == [["enc/l1", "0.25", "0.125"]]
+
+
 def test_show_prints_what_it_knows(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_run(here, 1, ["scales.l1=600", "note=why not, really"])
     assert main(["show", "outputs/2026-11-22/12-00-01"]) == 0
