@@ -90,10 +90,11 @@ def engine(
     lr: float = 1e-3,
     optimizer: Mapping[str, Any] | None = None,
     curves: Mapping[str, Mapping[str, Any]] | None = None,
+    device: str = "cpu",
     **options: Any,
 ) -> EagerEngine:
     for net in system.nets.values():
-        net.to(dtype).train()
+        net.to(device, dtype).train()
     base = {f"scales.{name}": value for name, value in scales.items() if value is not None}
     base |= {f"optimizer.{net}.lr": lr for net in system.nets}
     base |= {f"knobs.{name}": value for name, value in system.knobs.items()}
@@ -102,10 +103,10 @@ def engine(
     return EagerEngine(
         system,
         charged_terms(system, scales, {}),
-        Knobs(base, built, dtype=dtype),
+        Knobs(base, built, device, dtype),
         dict.fromkeys(system.nets, rates),
         {name: list(net.parameters()) for name, net in system.nets.items()},
-        Noise(0, dtype=dtype),
+        Noise(0, device, dtype),
         **options,
     )
 
