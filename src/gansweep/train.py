@@ -17,6 +17,7 @@ import torch
 
 from gansweep import describe
 from gansweep.assemble import build_engine, build_system, check, check_reach, load_weights, pick_device
+from gansweep.config.explain import validate
 from gansweep.config.settings import Settings
 from gansweep.data import Batches, Dataset, open_data
 from gansweep.engine.schedule import Timetable
@@ -91,7 +92,7 @@ def resume(target: str) -> Outcome:
     if not last.exists():
         raise UserError(f"run {run.id[:8]} has no checkpoint to go on from ({run.dir}); start it anew")
     payload = checkpoint.load(last)
-    settings = Settings.model_validate(payload["config"])
+    settings = validate(payload["config"])
     if payload["step"] >= settings.steps:
         message = f"run {run.id[:8]} is finished: {payload['step']} of {settings.steps} steps"
         return Outcome("FINISHED", run.id, run.dir, payload["step"], dict(payload["losses"]), message=message)
@@ -155,7 +156,7 @@ def _see_through(loop: Loop, record: RunRecord, notes: list[str]) -> Outcome:
             loop.run()
     except (Interrupted, KeyboardInterrupt) as stop:
         reason = f"stopped by {stop or 'SIGINT'} at step {loop.step}"
-        log.info(reason)
+        log.debug(reason)
         _end(parts, "KILLED", reason)
         return _outcome(loop, "KILLED", f"{reason}; go on with: gansweep resume {parts.run_dir}")
     except RunFailed as error:
@@ -233,7 +234,7 @@ def _log_file(run_dir: Path) -> Iterator[None]:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     before = log.level
-    log.setLevel(logging.INFO)
+    log.setLevel(logging.DEBUG)
     try:
         yield
     finally:

@@ -114,8 +114,13 @@ class Session:
         return [name for name in self.loader.list_groups("") if name != "hydra"]
 
     def options(self, group: str) -> list[str]:
-        """Return the choices of one group."""
-        return list(self.loader.get_group_options(group))
+        """Return the choices of one group, those in its sub-folders included: `vaegan/test1`."""
+        below = [
+            f"{folder}/{name}"
+            for folder in self.loader.list_groups(group)
+            for name in self.options(f"{group}/{folder}")
+        ]
+        return [*self.loader.get_group_options(group), *below]
 
     def parse(self, overrides: Sequence[str]) -> list[Override]:
         """Parse overrides. Raises UserError."""

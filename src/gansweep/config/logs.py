@@ -9,15 +9,15 @@ import sys
 class Terminal(logging.Handler):
     """Writes to whatever `sys.stderr` is at the time: a live progress bar puts itself there and prints lines above it.
 
-    Libraries pass from WARNING up. Of ours, errors do not: a failed run is told once, in one line, by the command that
-    ran it, and its traceback belongs in the run's log file.
+    Libraries pass from WARNING up. Of ours, DEBUG does not, which is for the log file alone, and errors do not: a failed
+    run is told once, in one line, by the command that ran it, and its traceback belongs in the run's log file.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record's message."""
         stem = record.name.partition(".")[0]
         if (stem != "gansweep" and record.levelno < logging.WARNING) or (
-            stem == "gansweep" and record.levelno >= logging.ERROR
+            stem == "gansweep" and not logging.DEBUG < record.levelno < logging.ERROR
         ):
             return
         try:

@@ -70,6 +70,9 @@ def _missing_choice(missing: str, message: str, overrides: Sequence[str], sessio
     group, _, name = missing.rpartition("/")
     if not group:
         return f"{missing}.yaml: not found among the configuration files"
+    top, _, rest = missing.partition("/")
+    if top in session.groups():  # hydra's own groups are two words long, ours one
+        group, name = top, rest
     options = [option for option in session.options(group) if option != name]
     given = [line.lstrip("+").partition("=") for line in overrides]
     if not any(key == group for key, _, _ in given) and any(
@@ -80,7 +83,8 @@ def _missing_choice(missing: str, message: str, overrides: Sequence[str], sessio
         )
     if not options and group not in session.groups():
         return f"{group}: no such group{nearest(group, session.groups())}"
-    return f"{group}={name}: no such choice{nearest(name, options)}"
+    inside = [option for option in options if option.startswith(f"{name}/") or option.endswith(f"/{name}")]
+    return f"{group}={name}: no such choice{nearest('', inside) if inside else nearest(name, options)}"
 
 
 def _unknown_key(key: str, overrides: Sequence[str], session: Session) -> str:

@@ -120,8 +120,9 @@ class Spectral(nn.Module):
 def initialise(module: nn.Module, kind: str, slope: float = 0.2, dense: str | None = None) -> None:
     """Set every convolution's weight by `kind`, every linear layer's by `dense` (None: alike), biases to zero.
 
-    `default` leaves torch's own. `glorot_*`: Glorot and Bengio 2010; `he_*`: He et al. 2015, with the leak `slope`; `normal`: N(0, 0.05²), Keras's
-    random_normal; `dcgan`: N(0, 0.02²), batch norm weights N(1, 0.02²) (Radford et al. 2016).
+    `default` leaves torch's own. `glorot_*`: Glorot and Bengio 2010; `he_*`: He et al. 2015, with the leak `slope`;
+    `normal`: N(0, 0.05²), Keras's random_normal; `dcgan`: N(0, 0.02²), batch norm weights N(1, 0.02²) (Radford et al.
+    2016).
     """
     dense = kind if dense is None else dense
     choose("model.init", kind, INITIALISERS)
