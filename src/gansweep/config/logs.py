@@ -9,7 +9,7 @@ import sys
 class Terminal(logging.Handler):
     """Writes to whatever `sys.stderr` is at the time: a live progress bar puts itself there and prints lines above it.
 
-    Libraries pass from WARNING up. Of ours, DEBUG does not, which is for the log file alone, and errors do not: a failed
+    Libraries pass from WARNING up. Of ours, DEBUG does not (it is for the log file alone) and errors do not: a failed
     run is told once, in one line, by the command that ran it, and its traceback belongs in the run's log file.
     """
 
