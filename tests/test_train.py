@@ -265,3 +265,25 @@ def test_a_run_on_a_disk_without_room_is_refused_before_the_first_step(
     with pytest.raises(UserError, match="no room for the checkpoints"):
         train(compose("model=vae", "steps=2"), tmp_path / "run", [])
     assert not (tmp_path / "run").exists()
+
+
+def test_what_the_outputs_cannot_reach_is_said_before_the_run(compose: Compose, tmp_path: Path) -> None:
+    def said(name: str, *overrides: str) -> str:
+        train(compose("model=vae", "steps=1", *overrides), tmp_path / name, [])
+        return (tmp_path / name / "run.log").read_text()
+
+    assert "lie outside" not in said("fits", "model.output=tanh")
+    dark = said("dark", "model.output=sigmoid", "data.normalize=zscore")
+    assert "lie outside [0, 1], all that the output activation can reach" in dark
+    assert "cannot be undone" in dark
+    runs_away = said("bce", "model.output=sigmoid", "scales.l1=null", "scales.bce=1", "data.normalize=tanh")
+    assert "where fit/bce has no minimum" in runs_away
+
+
+def test_a_curve_that_fades_to_nothing_is_said_before_the_run(compose: Compose, tmp_path: Path) -> None:
+    decay = "schedule.curves.optimizer.lr={kind:decay,multiply_by:0.1,every_steps:1}"
+    train(compose("model=vae", "steps=8", decay), tmp_path / "run", [])
+    assert (
+        "optimizer.enc.lr: 0.0002 at step 0, 2e-11 at step 7; fades to less than a thousandth"
+        in (tmp_path / "run" / "run.log").read_text()
+    )

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from omegaconf import OmegaConf
+from torch import Tensor
 
 from gansweep.config.settings import Settings
 from gansweep.data import Dataset
@@ -61,6 +62,30 @@ def previews(settings: Settings, engine: EagerEngine) -> Iterator[str]:
         first, last = engine.knobs.value(name, 0), engine.knobs.value(name, settings.steps - 1)
         fading = "; fades to less than a thousandth" if 0 < abs(last) < abs(first) / 1000 else ""
         yield f"{name}: {first:.4g} at step 0, {last:.4g} at step {settings.steps - 1}{fading}"
+
+
+def range_notes(engine: EagerEngine, batch: Mapping[str, Tensor]) -> Iterator[str]:
+    """Say what share of a batch's picture values the outputs or the cross-entropy cannot meet.
+
+    A journal lost days to both: an output that cannot reach its target looks dark, and cross-entropy against targets
+    outside [0, 1] has no minimum and runs away.
+    """
+    if "image" not in batch:
+        return
+    reach = getattr(engine.system, "output_range", None)
+    if reach is not None:
+        share = _outside(batch["image"], *reach)
+        if share > 0.001:
+            ends = f"[{reach[0]:g}, {reach[1]:g}]"
+            yield f"{share:.1%} of the pictures' values lie outside {ends}, all that the output activation can reach"
+    bce = [f"{phase}/{term}" for phase, own in engine.charged.items() for term in own if term.startswith("bce")]
+    if bce and (share := _outside(batch["image"], 0.0, 1.0)) > 0:
+        terms = ", ".join(bce)
+        yield f"{share:.1%} of the pictures' values lie outside [0, 1], where {terms} has no minimum (data.normalize=unit)"
+
+
+def _outside(images: Tensor, lowest: float, highest: float) -> float:
+    return float(((images < lowest - 1e-6) | (images > highest + 1e-6)).float().mean())
 
 
 def metric_names(engine: EagerEngine, observer: Observer) -> list[str]:

@@ -93,7 +93,8 @@ class System(Protocol):
 
     `knobs` are numbers that its terms need (labels, margins, a clip bound), by name, with defaults. `memory` holds
     named tensors of fixed shape that outlive a step. `counts` names the phase whose turns are steps.
-    A system that also has `reconstruct(nets, batch, noise)` gets grids of reconstructions.
+    A system that also has `reconstruct(nets, batch, noise)` gets grids of reconstructions, and one that has
+    `output_range`, (lowest, highest) or None, is told when its pictures lie outside of it.
     """
 
     nets: dict[str, nn.Module]

@@ -73,8 +73,9 @@ def train(settings: Settings, run_dir: Path, overrides: list[str], sweep: Mappin
     parts = Parts(
         settings, run_dir, record.run_id, dataset.fingerprint, device, engine, plan, batches, observer, tracker, keeper
     )
+    notes = [*describe.previews(settings, engine), *observer.notes, *describe.range_notes(engine, batches.batch(0))]
     with _log_file(run_dir):
-        return _see_through(Loop(parts), record, [*describe.previews(settings, engine), *observer.notes])
+        return _see_through(Loop(parts), record, notes)
 
 
 def resume(target: str) -> Outcome:

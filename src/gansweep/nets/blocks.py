@@ -21,6 +21,9 @@ ACTIVATIONS: dict[str, Callable[[float], nn.Module]] = {
 OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "sigmoid": torch.sigmoid, "none": lambda raw: raw}
 """Output activations of a decoder, by name; applied by the system, so that cross-entropy can read the logits."""
 
+OUTPUT_RANGES = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0)}
+"""What an output activation can reach; `none` reaches everything."""
+
 NORMS = ("batch", "instance", "layer", "group", "spectral", "none")
 INITIALISERS = ("default", "glorot_uniform", "glorot_normal", "he_normal", "he_uniform", "normal", "dcgan")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from gansweep.nets.blocks import OUTPUTS, at_least_one, choose, initialise
+from gansweep.nets.blocks import OUTPUT_RANGES, OUTPUTS, at_least_one, choose, initialise
 from gansweep.nets.vae import ConvDecoder, ConvEncoder
 from gansweep.nets.vaegan import scaled
 from gansweep.system import Phase, Shared, Spec
@@ -54,6 +54,7 @@ class Vae:
         for net in self.nets.values():
             initialise(net, init, slope, init_dense)
         self.output = OUTPUTS[output]
+        self.output_range = OUTPUT_RANGES.get(output)
         self.inputs = {"image": Spec((channels, size_px, size_px))}
         self.noise = {"eps": Spec((latent,), "normal"), "prior": Spec((latent,), "normal")}
         self.knobs = {"huber_delta": 1.0, **(knobs or {})}

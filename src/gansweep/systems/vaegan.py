@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gansweep.losses import GAN_LOSSES, gradient_penalty, mse, r1
-from gansweep.nets.blocks import OUTPUTS, ConfigError, at_least_one, choose, initialise
+from gansweep.nets.blocks import OUTPUT_RANGES, OUTPUTS, ConfigError, at_least_one, choose, initialise
 from gansweep.nets.vaegan import Decoder, Discriminator, Encoder, halvings, scaled
 from gansweep.system import Look, Phase, Shared, Spec, Term
 from gansweep.systems.parts import check_reduction, encode, kld_term, reconstruction_terms
@@ -67,6 +67,7 @@ class VaeGan:
         for part, net in zip((encoder, decoder, discriminator), self.nets.values(), strict=True):
             initialise(net, init, part["slope"])
         self.output = OUTPUTS[decoder["output"]]
+        self.output_range = OUTPUT_RANGES.get(decoder["output"])
         self.inputs = {"image": Spec((channels, size_px, size_px))}
         self.noise = {
             "eps": Spec((latent,), "normal"),
