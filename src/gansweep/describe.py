@@ -80,8 +80,8 @@ def range_notes(engine: EagerEngine, batch: Mapping[str, Tensor]) -> Iterator[st
             yield f"{share:.1%} of the pictures' values lie outside {ends}, all that the output activation can reach"
     bce = [f"{phase}/{term}" for phase, own in engine.charged.items() for term in own if term.startswith("bce")]
     if bce and (share := _outside(batch["image"], 0.0, 1.0)) > 0:
-        terms = ", ".join(bce)
-        yield f"{share:.1%} of the pictures' values lie outside [0, 1], where {terms} has no minimum (data.normalize=unit)"
+        where = f"where {', '.join(bce)} has no minimum (data.normalize=unit)"
+        yield f"{share:.1%} of the pictures' values lie outside [0, 1], {where}"
 
 
 def _outside(images: Tensor, lowest: float, highest: float) -> float:
