@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from small import VAE_SCALES, VAEGAN_SCALES, engine, pictures, timetable, vae, vaegan
 
 from gansweep.engine.step import EagerEngine
+from small import VAE_SCALES, VAEGAN_SCALES, engine, pictures, timetable, vae, vaegan
 
 pytestmark = [
     pytest.mark.gpu,
