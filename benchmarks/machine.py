@@ -23,7 +23,7 @@ def facts(device: str = "cpu") -> dict[str, Any]:
     table: dict[str, Any] = {
         "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
         "date": datetime.now().astimezone().isoformat(timespec="minutes"),
-        "hardware": ", ".join(f"{name} {value}" for name, value in found.hardware.items() if value is not None),
+        "hardware": ", ".join(f"{name} {value}" for name, value in found.hardware.items() if value and name != "host"),
         "platform": platform.platform(),
         "python": found.python,
         "versions": ", ".join(packages),

@@ -201,8 +201,10 @@ def same(one: Any, other: Any) -> bool:
 
 def report(args: argparse.Namespace, turns: Turns, parts: Parts, sender_s: float) -> dict[str, Any]:
     """Print the table and return it as plain values. The shares' denominator is the run with all of it off."""
-    cpu = {name: sum(values) for name, values in turns.cpu_s.items()}
-    wall = {name: sum(values) for name, values in turns.wall_s.items()}
+    # Without each run's first turn: who goes first pays for the process's warm-up. Then as if for all steps.
+    whole = args.steps / (args.steps - args.turn)
+    cpu = {name: whole * sum(values[1:]) for name, values in turns.cpu_s.items()}
+    wall = {name: whole * sum(values[1:]) for name, values in turns.wall_s.items()}
     named = sum(parts.cpu_s.values())
     percent = {part: 100 * seconds / cpu["off"] for part, seconds in sorted(parts.cpu_s.items())}
     print("\n| part | CPU s | wall s | share of the step's CPU time |")
@@ -212,11 +214,13 @@ def report(args: argparse.Namespace, turns: Turns, parts: Parts, sender_s: float
     share = 100 * named / cpu["off"]
     print(f"| all parts | {named:.3f} | {sum(parts.wall_s.values()):.3f} | {share:.2f} % |")
     step_ms = {name: 1000 * seconds / args.steps for name, seconds in cpu.items()}
-    difference = 100 * (cpu["on"] / cpu["off"] - 1)
+    pairs = zip(turns.cpu_s["on"][1:], turns.cpu_s["off"][1:], strict=True)
+    turn_off = cpu["off"] * args.turn / args.steps
+    off_by = torch.tensor([100 * (on - off) / turn_off for on, off in pairs], dtype=torch.float64)
+    difference, error = off_by.mean().item(), off_by.std().item() / len(off_by) ** 0.5
     print(f"\nstep, all off: {step_ms['off']:.1f} ms CPU ({1000 * wall['off'] / args.steps:.1f} ms wall)")
-    print(
-        f"step, all on: {step_ms['on']:.1f} ms CPU ({1000 * wall['on'] / args.steps:.1f} ms wall), {difference:+.2f} %"
-    )
+    print(f"step, all on: {step_ms['on']:.1f} ms CPU ({1000 * wall['on'] / args.steps:.1f} ms wall)")
+    print(f"difference: {difference:+.1f} % of the step's CPU time, standard error {error:.1f}")
     print(f"beside them, the sender process: {sender_s:.1f} CPU s from its start to the last turn")
     print(f"share {share:.2f} % (allowed {ALLOWED_PERCENT} %): {'kept' if share <= ALLOWED_PERCENT else 'NOT kept'}")
     print(f"load at the end: {load()}")
@@ -226,8 +230,10 @@ def report(args: argparse.Namespace, turns: Turns, parts: Parts, sender_s: float
         "share_percent": share,
         "parts_percent": percent,
         "difference_percent": difference,
+        "difference_error": error,
         "step_cpu_ms": step_ms,
         "sender_cpu_s": sender_s,
+        "turns_cpu_s": dict(turns.cpu_s),
     }
 
 
@@ -240,8 +246,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, default=None, metavar="FILE")
     parser.add_argument("overrides", nargs="*", help="gansweep overrides for both runs")
     args = parser.parse_args(argv)
-    if args.steps % args.turn:
-        parser.error("--steps must be a multiple of --turn")
+    if args.steps % args.turn or args.steps < 2 * args.turn:
+        parser.error("--steps must be a multiple of --turn, twice it at least")
     torch.set_num_threads(1)
     print(head())
     with tempfile.TemporaryDirectory() as folder:
