@@ -9,8 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 ACTIVATIONS: dict[str, Callable[[float], nn.Module]] = {
-    "lrelu": lambda slope: nn.LeakyReLU(slope),
-    "relu": lambda slope: nn.ReLU(),
+    # In place: a pass over memory less, and no page given back and taken again; a norm or a convolution stands in front,
+    # which keeps its input, not its output.
+    "lrelu": lambda slope: nn.LeakyReLU(slope, inplace=True),
+    "relu": lambda slope: nn.ReLU(inplace=True),
     "elu": lambda slope: nn.ELU(),
     "silu": lambda slope: nn.SiLU(),
     "gelu": lambda slope: nn.GELU(),
