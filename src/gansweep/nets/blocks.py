@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 ACTIVATIONS: dict[str, Callable[[float], nn.Module]] = {
-    # In place: a pass over memory less, and no page given back and taken again; a norm or a convolution stands in front,
+    # In place: a pass over memory less, no page given back and taken again; a norm or a convolution stands in front,
     # which keeps its input, not its output.
     "lrelu": lambda slope: nn.LeakyReLU(slope, inplace=True),
     "relu": lambda slope: nn.ReLU(inplace=True),
