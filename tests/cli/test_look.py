@@ -54,6 +54,7 @@ def make_run(cwd: Path, number: int, overrides: list[str], fingerprint: str = "f
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")  # tables fold to the terminal's width
     return tmp_path
 
 
