@@ -36,23 +36,24 @@ class Observer:
         held_out = dataset.split("val")
         self.has_held_out = len(held_out) > 0
         rows = held_out if self.has_held_out else dataset.split("train")
-        self._batch = self._fixed_batches(dataset, rows[:HELD_OUT_MOST])
-        self._pictures = self._fixed_batches(dataset, rows[: GRID_COUNT // 2], whole=True)[0]
+        # Made anew at each look: a thousand pictures of 640 px would be gigabytes if they were kept as floats.
+        self._held_out = self._fixed_batches(dataset, rows[:HELD_OUT_MOST], settings.batch_size)
+        self._shown = self._fixed_batches(dataset, rows[: GRID_COUNT // 2], GRID_COUNT // 2)[0]
         kind = settings.data.normalize
         stretched = f"data.normalize={kind} cannot be undone: each picture of a grid is stretched to its own range"
         self.notes = [] if invertible(kind) else [stretched]
 
-    def _fixed_batches(self, dataset: Dataset, rows: Any, whole: bool = False) -> list[Mapping[str, Tensor]]:
-        size = len(rows) if whole else min(self.settings.batch_size, len(rows))
-        parts = [rows[at : at + size] for at in range(0, len(rows), size)]
-        fields = tuple(self.engine.system.inputs)
-        options: dict[str, Any] = {"normalize": self.settings.data.normalize, "fields": fields, "device": self.device}
-        options |= {
+    def _fixed_batches(self, dataset: Dataset, rows: Any, size: int) -> list[Batches]:
+        options: dict[str, Any] = {
+            "normalize": self.settings.data.normalize,
+            "fields": tuple(self.engine.system.inputs),
+            "device": self.device,
             "dtype": self.engine.noise.dtype,
             "shuffle": False,
             "channels_last": self.settings.runtime.channels_last,
         }
-        return [Batches(dataset, part, len(part), 0, **options).batch(0) for part in parts]
+        parts = [rows[at : at + size] for at in range(0, len(rows), size)]
+        return [Batches(dataset, part, len(part), 0, **options) for part in parts]
 
     def held_out(self) -> dict[str, float]:
         """Return every charged term on the held-out pictures, `val/phase/term`, and `val/squared_error`.
@@ -64,8 +65,8 @@ class Observer:
         count = 0
         noise = Noise(HELD_OUT_SEED, self.device, self.engine.noise.dtype)
         with evaluation(self.engine.evaluation_modules()) as nets:
-            for n, batch in enumerate(self._batch):
-                size = len(batch["image"]) if "image" in batch else len(next(iter(batch.values())))
+            for n, batches in enumerate(self._held_out):
+                batch, size = batches.batch(0), batches.batch_size
                 found = self._losses(nets, batch, noise.draw(self.engine.system.noise, size, 0, n))
                 for name, value in found.items():
                     sums[name] = sums.get(name, 0.0) + float(value) * size
@@ -100,7 +101,8 @@ class Observer:
         noise = Noise(GRID_SEED, self.device, self.engine.noise.dtype)
         written: list[tuple[str, Path]] = []
         with evaluation(self.engine.evaluation_modules()) as nets:
-            outputs = self._sampled(nets, noise)
+            pictures = self._shown.batch(0)
+            outputs = self._sampled(nets, noise, pictures)
             for name, images in outputs.items():
                 key = "samples" if len(outputs) == 1 else f"samples_{name}"
                 path = folder / key / f"step-{step:08d}.png"
@@ -108,16 +110,16 @@ class Observer:
                 written.append((key, path))
             reconstruct = getattr(system, "reconstruct", None)
             if reconstruct is not None:
-                count = len(self._pictures["image"])
-                rebuilt = list(reconstruct(nets, self._pictures, noise.draw(system.noise, count, 0, 1)).values())[-1]
-                originals = to_uint8(self._pictures["image"].float(), kind).cpu()
+                drawn = noise.draw(system.noise, self._shown.batch_size, 0, 1)
+                rebuilt = list(reconstruct(nets, pictures, drawn).values())[-1]
+                originals = to_uint8(pictures["image"].float(), kind).cpu()
                 rows = _paired_rows(originals, to_uint8(rebuilt.float(), kind).cpu(), 8)
                 path = folder / "reconstructions" / f"step-{step:08d}.png"
                 save_grid(rows, path, columns=8)
                 written.append(("reconstructions", path))
         return written
 
-    def _sampled(self, nets: Nets, noise: Noise) -> dict[str, Tensor]:
+    def _sampled(self, nets: Nets, noise: Noise, pictures: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Sample GRID_COUNT pictures, in batches of at most the run's size, so that a grid never needs more memory."""
         system = self.engine.system
         drawn = noise.draw(system.noise, GRID_COUNT, 0)
@@ -125,7 +127,7 @@ class Observer:
         parts: list[dict[str, Tensor]] = []
         for at in range(0, GRID_COUNT, size):
             cut = {k: v[at : at + size] if system.noise[k].batched else v for k, v in drawn.items()}
-            batch = {k: v[: len(next(iter(cut.values())))] for k, v in self._pictures.items()}
+            batch = {k: v[: len(next(iter(cut.values())))] for k, v in pictures.items()}
             parts.append(system.sample(nets, batch, cut))
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
