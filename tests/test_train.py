@@ -61,7 +61,7 @@ def test_a_run_keeps_what_a_reader_will_look_for(compose: Compose, tmp_path: Pat
         "step-00000006.pt",
     ]
     assert sorted(str(p.relative_to(run / "grids")) for p in (run / "grids").rglob("*.png")) == [
-        f"{key}/step-{step:08d}.png" for key in ("reconstructions", "samples") for step in (3, 6)
+        f"{key}/step-{step:08d}.png" for key in ("reconstructions", "samples") for step in (0, 3, 6)
     ]
     keys = {key for key, _, _ in _points(run)}
     assert {"enc/l1", "enc/l1_weighted", "enc/kld", "dec/l1_dec", "dec/adv_prior", "dis/d_real", "dis/p_real"} <= keys

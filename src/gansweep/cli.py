@@ -212,7 +212,8 @@ def _ui(words: list[str]) -> int:
     from gansweep.runs.ui import serve
 
     settings = _settings(args.overrides)
-    return serve(resolve_uri(settings.tracker), args.port, open_browser=not args.no_browser)
+    uri = resolve_uri(settings.tracker)
+    return serve(uri, args.port, not args.no_browser, settings.tracker.experiment)
 
 
 def _sync(words: list[str]) -> int:

@@ -67,6 +67,8 @@ class Loop:
         """Take every step that is left. RunFailed for a loss that is not finite; Interrupted when asked to stop."""
         settings = self.parts.settings
         self._clock, self._timed_from = time.perf_counter(), self.step
+        if self.step == 0 and settings.sample_every:
+            self._grids()
         with self._signals():
             while self.step < settings.steps:
                 self._take()
@@ -101,8 +103,7 @@ class Loop:
             self._log()
         known: dict[str, float] = {}
         if _due(settings.sample_every, self.step, last):
-            for key, path in self.parts.observer.grids(self.parts.run_dir / "grids", self.step):
-                tracker.image(key, path, self.step)
+            self._grids()
         if _due(settings.val_every, self.step, last) and self.parts.observer.has_held_out:
             known = self.parts.observer.held_out()
             tracker.scalars(known, self.step)
@@ -111,6 +112,10 @@ class Loop:
             self._save(known | (self.losses if logged else {}))
         elif known or (logged and self.parts.keeper.best_by in self.losses):
             self._upload(self.parts.keeper.save(self.state_dict(), self.step, known | self.losses, best_only=True))
+
+    def _grids(self) -> None:
+        for key, path in self.parts.observer.grids(self.parts.run_dir / "grids", self.step):
+            self.parts.tracker.image(key, path, self.step)
 
     def _log(self) -> None:
         parts = self.parts

@@ -6,7 +6,7 @@ Nothing is created on disk here. Hydra composes the same request again when it r
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -172,8 +172,8 @@ class Session:
         parent, _, name = key.partition("@")[0].rpartition("/")
         return name in self.loader.list_groups(parent)
 
-    def job(self, number: int, overrides: Sequence[str]) -> Job:
-        """Compose and check one job. Raises UserError."""
+    def job(self, number: int, overrides: Sequence[str], swept: Collection[str] = ()) -> Job:
+        """Compose and check one job; the keys that its sweep varies (`swept`) stand in its name. Raises UserError."""
         cfg = self.compose(overrides)
         parsed = self.parse(overrides)
         values = self.values(cfg, overrides)
@@ -182,7 +182,7 @@ class Session:
             return Job(number, tuple(overrides), settings.name, settings)
         groups = tuple(str(p.input_line) for p in parsed if self.is_group(p.key_or_group))
         heads = tuple(line for line in groups if line.partition("=")[0] in ("experiment", "model"))
-        name = run_name(parsed, values, self._base(groups)[0], _choices(cfg), self._base(heads)[1])
+        name = run_name(parsed, values, self._base(groups)[0], _choices(cfg), self._base(heads)[1], swept)
         return Job(number, tuple(overrides), name, settings.model_copy(update={"name": name}))
 
     def _compose_groups(self, groups: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -217,9 +217,11 @@ class Session:
         if not multirun:
             return [self.job(0, normal)]
         found: list[Job] = []
-        for number, own in enumerate(self.expand(normal)):
+        expanded = self.expand(normal)
+        varied = {line.lstrip("+").partition("=")[0] for own in expanded for line in own if line not in expanded[0]}
+        for number, own in enumerate(expanded):
             try:
-                found.append(self.job(number, [line for line in own if not line.startswith("hydra")]))
+                found.append(self.job(number, [line for line in own if not line.startswith("hydra")], varied))
             except UserError as error:
                 swept = told.swept_part(own, normal)
                 raise type(error)(f"job {number}{f' ({swept})' if swept else ''}: {error}") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -46,22 +46,24 @@ def run_name(
     defaults: Mapping[str, Any],
     choices: Mapping[str, str],
     default_choices: Mapping[str, str],
+    swept: Collection[str] = (),
 ) -> str:
     """Return a run's name: its experiment or model, then every choice and value that differs from the defaults.
 
     `overrides` are the request's, in order; `values` what they led to; `defaults` what the same group choices
     give without single keys. `choices` maps groups to what was chosen, `default_choices` to what the same experiment
-    and model choose by themselves.
+    and model choose by themselves. `swept`: keys that a sweep varies; they stand in every name, and first.
     """
     head = choices.get("experiment") or choices.get("model", "run")
-    keys = list(dict.fromkeys(override.key_or_group for override in overrides))
+    given = dict.fromkeys(override.key_or_group for override in overrides)
+    keys = sorted(given, key=lambda key: key not in swept)
     parts: list[str] = []
     for group in (key for key in keys if key in choices and not unnamed(key)):
         chosen = choices[group]
         is_head = group == "experiment" or (group == "model" and "experiment" not in choices)
         if not is_head and (group == "model" or chosen != default_choices.get(group)):
             parts.append(f"{group}={chosen}")
-    differing = [key for key in keys if key not in choices and _differs(key, values, defaults)]
+    differing = [key for key in keys if key not in choices and (key in swept or _differs(key, values, defaults))]
     short = _short_keys(differing)
     parts += [f"{short[key]}={_value(key, select(values, key.split('.')))}" for key in differing]
     name = " ".join([head, *parts])

@@ -18,6 +18,7 @@ from typing import IO
 
 from gansweep.errors import Missing, UserError
 from gansweep.runs.location import answers, artifact_root, sqlite_path
+from gansweep.runs.view import share
 
 _HOST = "127.0.0.1"
 _START_S = 120.0
@@ -28,13 +29,15 @@ def serve(
     uri: str,
     port: int = 5000,
     open_browser: bool = True,
+    experiment: str = "gansweep",
     *,
     tell: Callable[[str], None] = print,
 ) -> int:
     """Serve the UI of the store at `uri` until Ctrl-C or SIGTERM; returns the exit status (0).
 
     `port`: the next free one above is taken when it is in use (0: any). `tell` gets the line with the address once the
-    server answers. For an http(s) `uri` that server has a UI of its own: its address is told and nothing is started.
+    server answers: the page of `experiment` with the grids first. For an http(s) `uri` that server has a UI of its own:
+    its address is told and nothing is started.
     UserError when the sqlite file is not there; Missing when the server ends or does not answer in two minutes.
     """
     if uri.startswith(("http:", "https:")):
@@ -56,9 +59,10 @@ def serve(
         try:
             _await_answer(server, address, stop, said)
             if not stop.is_set():
-                tell(f"MLflow UI: {address}  (Ctrl-C ends it)")
+                page = share(address, experiment)
+                tell(f"MLflow UI: {page}  (Ctrl-C ends it)")
                 if open_browser:
-                    webbrowser.open(address)
+                    webbrowser.open(page)
             while not stop.wait(0.5):
                 if server.poll() is not None:
                     raise Missing(f"the MLflow server on port {chosen} ended: {_last_line(said)}")
