@@ -83,3 +83,43 @@ def test_a_shared_forward_seen_by_an_earlier_detached_phase_is_still_live_for_a_
     ours.step(0, timetable(system).at(0), [{"image": pictures(4)}])
     assert counts["dec"] == 3
     assert not torch.equal(before, system.nets["dec"].up[0].conv.weight)  # type: ignore[index, union-attr]
+
+
+def _gradients(groups: list[list[str]], **options: object) -> dict[str, float]:
+    torch.manual_seed(0)
+    ours = engine(vaegan(**options), VAEGAN_SCALES)  # type: ignore[arg-type]
+    metrics = ours.step(0, timetable(ours.system, groups=groups).at(0), [{"image": pictures(4)}])
+    return {net: metrics[f"grad_norm/{net}"].item() for net in ("enc", "dec", "dis")}
+
+
+def test_the_order_of_phases_does_not_cut_a_graph_that_a_later_phase_needs() -> None:
+    # D first: it looks at reconstructions that encoder and decoder learn from afterwards, through the code.
+    first = _gradients([["dis"], ["enc", "dec"]], single_forward=True)
+    last = _gradients([["enc", "dec"], ["dis"]], single_forward=True)
+    assert first["enc"] == pytest.approx(last["enc"], rel=1e-9)
+    two = _gradients([["dis"], ["enc"], ["dec"]])
+    assert two["enc"] == pytest.approx(last["enc"], rel=1e-9)
+
+
+def test_a_watched_phase_in_front_does_not_take_the_graph_away() -> None:
+    ours = engine(vaegan(), VAEGAN_SCALES)
+    plan = timetable(ours.system, {"dis": PhaseTiming(every=2, watch=True)}, groups=[["enc"], ["dis"], ["dec"]])
+    for step in range(3):
+        metrics = ours.step(step, plan.at(step), [{"image": pictures(4)}])
+        assert metrics["grad_norm/dec"] > 0 and "dis/d_real" in metrics
+
+
+def test_an_inner_forward_that_was_there_already_counts_for_the_outer_one() -> None:
+    torch.manual_seed(0)
+    system = vaegan(single_forward=True)
+    enc, dec, dis = system.phases
+    # `early` runs the encoder's forward first, so that the reconstruction finds its code already made; then enc learns.
+    early = replace(enc, name="early", views={"code_now": lambda nets, x: x["code"]}, terms={"kld": enc.terms["kld"]})
+    late = replace(enc, name="late", terms={"l1": enc.terms["l1"]})
+    system.phases = (early, late, dec, dis)
+    system.shared["code"] = replace(system.shared["code"], live=("early", "late"))
+    system.shared["raw"] = replace(system.shared["raw"], live=("late", "dec"))
+    scales = {k: v for k, v in VAEGAN_SCALES.items() if k not in ("mse", "bce", "huber", "feature")}
+    ours = engine(system, scales)
+    with pytest.raises(StaleUse, match="'late' uses shared forward 'code' live"):
+        ours.step(0, timetable(system).at(0), [{"image": pictures(4)}])

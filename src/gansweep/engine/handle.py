@@ -46,8 +46,8 @@ class Nets:
         return lambda *args, **kwargs: self._run(name, *args, **kwargs)
 
     def _run(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        for trace in self._traces:
-            trace.add(name)
+        if self._traces:
+            self._traces[-1].add(name)
         module = self._modules[name]
         if self._low is None or name in self._islands:
             return module(*args, **kwargs)
@@ -65,7 +65,7 @@ class Nets:
 
     @contextmanager
     def traced(self) -> Iterator[set[str]]:
-        """Collect the names of the networks that run inside the block."""
+        """Collect the names of the networks that run inside the block, but for a traced block inside it."""
         trace: set[str] = set()
         self._traces.append(trace)
         try:

@@ -24,31 +24,56 @@ class StaleUse(RuntimeError):
 
 @dataclass
 class Kept:
-    """A shared forward's value, the networks it ran through with their update counts, and whether it has a graph."""
+    """A shared forward's value and the update counts of its networks at the time.
+
+    `ran`: of all it was made with, each with the phases that may use it after an update (its shared forward's `stale`).
+    `through`: of those its graph leads through.
+    """
 
     value: Any
-    ran: dict[str, int]
-    graph: bool
+    ran: dict[str, tuple[int, frozenset[str]]]
+    through: dict[str, int]
+
+
+@dataclass
+class Making:
+    """A shared forward while it is computed: the phases that will use it live, and what it ran so far."""
+
+    users: set[str]
+    ran: dict[str, tuple[int, frozenset[str]]] = field(default_factory=dict)
+    through: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
 class StepContext:
-    """One step's shared forwards: who uses them later, what was computed."""
+    """One step's shared forwards: who uses them when, what was computed."""
 
     entries: Sequence[Entry]
     shared: Mapping[str, Shared]
     updates: Mapping[str, int]
     kept: dict[tuple[Any, ...], Kept] = field(default_factory=dict)
 
-    def live_use_follows(self, name: str, position: int) -> bool:
-        """Tell whether an entry after `position`, on the same batch and draw, uses the shared forward live."""
-        here = self.entries[position]
-        return any(
-            entry.phase in self.shared[name].live
-            and not entry.watch
-            and (entry.batch, entry.draw) == (here.batch, here.draw)
-            for entry in self.entries[position + 1 :]
+    def live_users(self, name: str, position: int) -> set[str]:
+        """Return the phases that use the shared forward live, from entry `position` on, on its batch and draw."""
+        here, live = self.entries[position : position + 1], self.shared[name].live
+        return (
+            {
+                entry.phase
+                for entry in self.entries[position:]
+                if entry.phase in live
+                and not entry.watch
+                and (entry.batch, entry.draw) == (here[0].batch, here[0].draw)
+            }
+            if here
+            else set()
         )
+
+    def is_needed_again(self, name: str, position: int) -> bool:
+        """Tell whether a later entry's live forward may lead through this one's graph, which must then be retained."""
+        at = self.entries[position]
+        later = [n for n, e in enumerate(self.entries) if n > position and (e.batch, e.draw) == (at.batch, at.draw)]
+        live = set(self.shared[name].live)
+        return bool(later) and any(self.live_users(other, later[0]) & live for other in self.shared)
 
 
 def detached(value: Any) -> Any:
@@ -78,16 +103,19 @@ class Looker:
         self._nets, self._phase, self._context = nets, phase, context
         self._position, self._micro = position, micro
         self._views: dict[str, Any] = {}
+        self._making: list[Making] = []
         self.retain = False  # a live forward of this turn is used live again later: its graph must outlive this turn
 
     def __getitem__(self, name: str) -> Any:
         """Return a view, a shared forward, or a dotted place; computed on the first call."""
+        if self._making and name in self._context.shared:
+            return self._use_inside(name, self._making[-1])
         if name in self._views:
             return self._views[name]
         if name in self._phase.views:
             value = self._phase.views[name](self._nets, self)
         elif name in self._context.shared:
-            value = self._share(name)
+            value = self._use(name)
         else:
             group, _, key = name.partition(".")
             if group not in ("batch", "noise", "knobs", "memory") or not key:
@@ -102,31 +130,59 @@ class Looker:
         """Tell whether all of `names` are at hand without another forward."""
         return all(name in self._views or "." in name for name in names)
 
-    def _share(self, name: str) -> Any:
-        spec, context = self._context.shared[name], self._context
+    def _keep(self, name: str) -> Kept:
+        """Return the shared forward, computed now unless it was; with a graph when this or a later entry needs one."""
+        context = self._context
         entry = context.entries[self._position]
         key = (name, entry.batch, entry.draw, self._micro)
-        live = entry.phase in spec.live and not entry.watch
-        follows = context.live_use_follows(name, self._position)
         if key not in context.kept:
-            graph = live or (follows and not entry.watch)
-            with torch.set_grad_enabled(graph), self._nets.traced() as ran:
-                value = spec.fn(self._nets, self)
-            context.kept[key] = Kept(value, {net: context.updates[net] for net in ran}, graph)
-        kept = context.kept[key]
-        changed = [net for net, count in kept.ran.items() if context.updates[net] != count]
-        if live:
-            if changed or not kept.graph:
-                why = f"'{changed[0]}' was updated since" if changed else "it was computed without a graph"
-                raise StaleUse(f"phase '{entry.phase}' uses shared forward '{name}' live, but {why}")
-            self.retain = self.retain or follows
-            return kept.value
-        if changed and entry.phase not in spec.stale:
+            making = Making(context.live_users(name, self._position))
+            self._making.append(making)
+            with torch.set_grad_enabled(bool(making.users)), self._nets.traced() as own:
+                value = context.shared[name].fn(self._nets, self)
+            self._making.pop()
+            making.ran.update({net: (context.updates[net], frozenset(context.shared[name].stale)) for net in own})
+            if making.users:
+                making.through.update({net: context.updates[net] for net in own})
+            context.kept[key] = Kept(value, making.ran, making.through)
+        return context.kept[key]
+
+    def _use_inside(self, name: str, outer: Making) -> Any:
+        """Hand a shared forward to another that is being computed: live when a live user of that one needs it so."""
+        kept = self._keep(name)
+        live = bool(outer.users & set(self._context.shared[name].live))
+        self._refuse_changed(name, kept, live)
+        outer.ran.update(kept.ran)
+        if not live:
+            return detached(kept.value)
+        outer.through.update(kept.through)
+        return kept.value
+
+    def _use(self, name: str) -> Any:
+        """Hand a shared forward to a view or a term of this turn."""
+        context = self._context
+        entry = context.entries[self._position]
+        kept = self._keep(name)
+        live = entry.phase in context.shared[name].live and not entry.watch
+        self._refuse_changed(name, kept, live)
+        if not live:
+            return detached(kept.value)
+        self.retain = self.retain or context.is_needed_again(name, self._position)
+        return kept.value
+
+    def _refuse_changed(self, name: str, kept: Kept, live: bool) -> None:
+        """Refuse a use after an update: of a network that a live use leads through, of any that is not declared stale."""
+        updates, phase = self._context.updates, self._phase.name
+        through = [net for net, count in kept.through.items() if live and updates[net] != count]
+        other = [net for net, (count, stale) in kept.ran.items() if updates[net] != count and phase not in stale]
+        if through:
+            mend = "put the phases into one of schedule.groups, or compute it anew"
             raise StaleUse(
-                f"phase '{entry.phase}' uses shared forward '{name}' after '{changed[0]}' was updated; "
-                "list the phase in its `stale`, or compute it anew"
+                f"phase '{phase}' uses shared forward '{name}' live, but '{through[0]}' was updated since; {mend}"
             )
-        return detached(kept.value)
+        if [net for net in other if not (live and net in kept.through)]:
+            mend = "list the phase in its `stale`, or compute it anew"
+            raise StaleUse(f"phase '{phase}' uses shared forward '{name}' after '{other[0]}' was updated; {mend}")
 
 
 def cut(tensors: Mapping[str, Tensor], batched: Callable[[str], bool], parts: int) -> list[dict[str, Tensor]]:
