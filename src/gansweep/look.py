@@ -12,8 +12,9 @@ from typing import Any
 
 from gansweep.errors import UserError
 from gansweep.runs.record import flatten
-from gansweep.runs.spool import SPOOL_FILE, last_values, lines
+from gansweep.runs.spool import SPOOL_FILE, last_step, last_values, lines
 from gansweep.runs.store import Run, all_runs, find, reconcile
+from gansweep.scores import Compared, compare, scores_of
 
 CONFIG_FILE = "config.yaml"
 # What a run says beside its losses, by the first part of the metric's name.
@@ -44,22 +45,13 @@ def losses_of(run_dir: Path) -> dict[str, float]:
     return dict(sorted(found.items(), key=lambda item: weighed.index(item[0].rpartition("/")[2])))
 
 
-def scores_of(run_dir: Path, whole: bool = True) -> dict[str, float]:
-    """Return the last value of every score: the metrics that eval-is writes, which belong to no phase.
-
-    Without `whole` only the spool's end is read, which may miss the score of a run that was resumed after it.
-    """
-    found = _all_last(run_dir) if whole else last_values(run_dir)
-    return {key: value for key, (value, _) in found.items() if "/" not in key}
-
-
 def held_out_of(run_dir: Path) -> dict[str, float]:
     """Return the last held-out losses (`val/...`)."""
     return {key: value for key, (value, _) in _all_last(run_dir).items() if key.startswith("val/")}
 
 
 def _all_last(run_dir: Path) -> dict[str, tuple[float, int]]:
-    """Return metric -> (last value, step) over the whole spool: a score may lie far before its end after a resume."""
+    """Return metric -> (last value, step) over the whole spool: the last look may lie far before its end."""
     found: dict[str, tuple[float, int]] = {}
     for _, entry in lines(run_dir / SPOOL_FILE):
         if entry and entry["kind"] == "scalar":
@@ -87,16 +79,14 @@ def last_grids(run_dir: Path) -> list[Path]:
 def facts(run: Run, brief: bool = False) -> dict[str, Any]:
     """Return everything that is told of one run, as JSON types; `brief` is what a table of runs shows."""
     record = run.record
-    last = last_values(run.dir)
-    steps = [step for _, step in last.values()]
     told: dict[str, Any] = {
         "id": run.id,
         "name": run.name,
         "status": run.status,
-        "step": record.get("last_step") if record.get("last_step") is not None else max(steps, default=None),
+        "step": record.get("last_step") if record.get("last_step") is not None else last_step(run.dir),
         "steps": record.get("steps"),
         "losses": losses_of(run.dir),
-        "scores": scores_of(run.dir, whole=not brief),
+        "scores": scores_of(run.dir),
         "created": record.get("created"),
         "dir": str(run.dir),
         "sweep": record.get("sweep"),
@@ -170,11 +160,17 @@ def diff_facts(first: str, second: str, cwd: Path | None = None) -> dict[str, An
         key: pair for key, pair in config.items() if key not in ("name", "note") and not key.endswith(".progress")
     }
     changed = [key for key in causes(told[0]["overrides"], told[1]["overrides"], list(config)) if not unnamed(key)]
+    scores = {
+        key: compare(told[0]["scores"][key], told[1]["scores"][key])
+        for key in told[0]["scores"]
+        if key in told[1]["scores"]
+    }
     return {
         "runs": told,
         "config": {key: list(pair) for key, pair in config.items()},
         "changed": changed,
-        "circumstances": _circumstances(runs, told),
+        "scores": scores,
+        "circumstances": _circumstances(runs, told) | _protocols(scores),
     }
 
 
@@ -210,6 +206,11 @@ def _circumstances(runs: list[Run], told: list[dict[str, Any]]) -> dict[str, lis
         sides.append(side)
     keys = list(dict.fromkeys([*sides[0], *sides[1]]))
     return {key: [side.get(key) for side in sides] for key in keys if sides[0].get(key) != sides[1].get(key)}
+
+
+def _protocols(scores: Mapping[str, Compared]) -> dict[str, list[Any]]:
+    """Return `<score>.<part>` -> its two values, for every part of the scores' protocols that differs."""
+    return {f"{key}.{part}": list(pair) for key, told in scores.items() for part, pair in told["differs"].items()}
 
 
 def age(created: str | None, now: datetime.datetime | None = None) -> str:

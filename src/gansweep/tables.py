@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gansweep.look import age
+from gansweep.scores import Compared, Scored, measure
 
 # A pipe or a file has no width; folding a table at 80 letters helps nobody there.
 _PIPE_WIDTH = 200
@@ -33,6 +34,51 @@ def values(found: Mapping[str, float], most: int = 4) -> str:
     """Return `key value` pairs in one line; of more than `most`, the number left out."""
     shown = [f"{key} {number(value)}" for key, value in list(found.items())[:most]]
     return ", ".join(shown) + (f", … {len(found) - most} more" if len(found) > most else "")
+
+
+def quote(score: Scored) -> str:
+    """Return a score with its spread, the number of its samples and the step of its checkpoint."""
+    spread = "" if score["std"] is None else f" ±{number(score['std'])}"
+    n = score["protocol"].get("n")
+    return f"{number(score['value'])}{spread} ({f'n={n}' if n else 'n not recorded'}, step {score['step']})"
+
+
+def newest_scores(found: Mapping[str, Sequence[Scored]]) -> str:
+    """Return the score of the newest step under each key, in one line."""
+    return ", ".join(f"{key} {quote(scores[-1])}" for key, scores in found.items())
+
+
+def every_score(found: Mapping[str, Sequence[Scored]]) -> str:
+    """Return every score in a line of its own; behind those that were measured alike, their whole protocol once."""
+    lines: list[str] = []
+    for key, scores in found.items():
+        for score, following in zip(scores, [*scores[1:], None], strict=True):
+            told = score["protocol"]
+            where = [f"{name} {told[name]}" for name in ("checkpoint", "device") if name in told]
+            lines.append(", ".join([f"{key} {quote(score)}", *where]))
+            if following is None or measure(following) != measure(score):
+                parts = [f"{part}: {_short(part, text)}" for part, text in measure(score).items()]
+                lines.append("  " + ("; ".join(parts) or "its protocol was not recorded"))
+    return "\n".join(lines)
+
+
+def _short(part: str, text: str) -> str:
+    return text[:16] if part.endswith("sha256") else text
+
+
+def not_comparable(key: str, told: Compared, ids: Sequence[str]) -> str:
+    """Return in one sentence why the two scores under `key` cannot be compared; empty when they can."""
+    if told["comparable"]:
+        return ""
+    unknown = [name for name, score in zip(ids, told["pair"], strict=True) if not score["protocol"]]
+    if unknown:
+        why = f"no protocol was recorded for {' and '.join(unknown)}"
+    else:
+        measured = measure(told["pair"][0]) | measure(told["pair"][1])
+        differing = {part: pair for part, pair in told["differs"].items() if part in measured}
+        sides = ((part, *(_short(part, text or "–") for text in pair)) for part, pair in differing.items())
+        why = ", ".join(f"{part} {first} against {second}" for part, first, second in sides)
+    return f"the two {key} are not comparable: {why}"
 
 
 def status(word: str) -> Text:
@@ -65,7 +111,7 @@ def print_runs(found: Sequence[Mapping[str, Any]]) -> None:
             status(str(told["status"])),
             progress(told["step"], told["steps"]),
             Text(values(told["losses"])),
-            Text(values(told["scores"])),
+            Text(newest_scores(told["scores"])),
             age(told["created"]),
         )
     console().print(table)
@@ -94,7 +140,7 @@ def _lines(told: Mapping[str, Any]) -> list[tuple[str, Any]]:
         ("changed", _keys(told["changed"]) or "nothing: the defaults"),
         ("losses", values(told["losses"], 99)),
         ("held out", values(told["held_out"], 99)),
-        ("scores", values(told["scores"], 99)),
+        ("scores", every_score(told["scores"])),
         (
             "data",
             dataset and f"{dataset['name']}: {dataset['count']} pictures, fingerprint {dataset['fingerprint'][:16]}",
@@ -131,9 +177,13 @@ def print_diff(told: Mapping[str, Any]) -> None:
     table.add_section()
     table.add_row("status", status(first["status"]), status(second["status"]))
     table.add_row("step", *(progress(run["step"], run["steps"]) for run in (first, second)))
-    for kind in ("losses", "held_out", "scores"):
+    for kind in ("losses", "held_out"):
         for key in dict.fromkeys([*first[kind], *second[kind]]):
             table.add_row(key, number(first[kind].get(key)), number(second[kind].get(key)))
+    for key in dict.fromkeys([*first["scores"], *second["scores"]]):
+        sides = [side["scores"][key][-1] if key in side["scores"] else None for side in (first, second)]
+        pair = told["scores"][key]["pair"] if key in told["scores"] else sides
+        table.add_row(Text(key), *(_cell(score and quote(score)) for score in pair))
     table.add_section()
     for key, pair in told["circumstances"].items():
         table.add_row(Text(key, style="yellow"), *(_cell(value) for value in pair))
@@ -144,6 +194,9 @@ def print_diff(told: Mapping[str, Any]) -> None:
     if told["circumstances"]:
         keys = ", ".join(told["circumstances"])
         out.print(Text(f"not the same circumstances: {keys}", style="yellow"))
+    for key, compared in told["scores"].items():
+        if remark := not_comparable(key, compared, ids):
+            out.print(Text(remark, style="yellow"))
 
 
 def _cell(value: object) -> Text:
