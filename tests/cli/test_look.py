@@ -265,12 +265,12 @@ def test_diff_of_scores_measured_alike_has_no_remark(here: Path, capsys: pytest.
 
 def test_a_score_without_a_protocol_is_comparable_with_none(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_run(here, 1, ["seed=1"])
-    Spool(make_run(here, 2, ["seed=2"])).scalars({"is_lite0": 4.5}, 20)
-    told = diff_facts("1111", "2222")
-    assert told["circumstances"] == {"is_lite0.protocol": ["recorded", None]}
-    assert main(["diff", "1111", "2222"]) == 0
-    out = capsys.readouterr().out
-    assert "the two is_lite0 are not comparable: no protocol was recorded for 22222222" in out
+    for number in (2, 3):
+        Spool(make_run(here, number, ["seed=2"])).scalars({"is_lite0": 4.5}, 20)
+    assert diff_facts("1111", "2222")["circumstances"] == {"is_lite0.protocol": ["recorded", None]}
+    for first, lacking in (("1111", "22222222"), ("3333", "33333333 and 22222222")):
+        assert main(["diff", first, "2222"]) == 0
+        assert capsys.readouterr().out.endswith(f" not comparable: no protocol was recorded for {lacking}\n")
 
 
 @pytest.mark.parametrize(
