@@ -287,3 +287,57 @@ def test_a_curve_that_fades_to_nothing_is_said_before_the_run(compose: Compose, 
         "optimizer.enc.lr: 0.0002 at step 0, 2e-11 at step 7; fades to less than a thousandth"
         in (tmp_path / "run" / "run.log").read_text()
     )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["+model.knobs.nonsense=3"], r"model\.knobs\.nonsense: the system has no such knob"),
+        (
+            ["model.discriminator.kernel=4"],
+            r"model\.discriminator\.kernel=4: convolutions of stride 1 need an odd kernel",
+        ),
+        (["runtime.accumulate=4"], "the networks cannot take these inputs: Expected more than 1 value per channel"),
+        (["model.single_forward=true"], "schedule: phase 'dec' uses shared forward 'raw' live, but 'enc' was updated"),
+        (["checkpoint.best_by=val/enc/l1", "val_every=0"], r"checkpoint\.best_by=val/enc/l1: no such metric"),
+        (["model.warm_start.from=nowhere"], "nowhere: no such file, run directory or run id"),
+        (["batch_size=100"], "batch_size=100 is more than the"),
+        (["model.latent=0"], r"model\.latent=0: must be a whole number, at least 1"),
+        (["scales.adv_rec=null", "scales.adv_prior=null", "scales.l1_dec=null"], "phase 'dec' charges nothing"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_nothing_is_made(
+    compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str], line: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=line):
+        train(compose("model=vaegan", "steps=2", *overrides), tmp_path / "run", [])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_phase_without_a_turn_needs_no_terms(compose: Compose, tmp_path: Path) -> None:
+    adversary = [f"scales.{name}=null" for name in ("adv_rec", "adv_prior", "d_real", "d_rec", "d_prior")]
+    outcome = train(compose("model=vaegan", "steps=2", "schedule.phases.dis.until=0", *adversary), tmp_path / "run", [])
+    assert outcome.status == "FINISHED"
+    assert not any(key.startswith("dis/") or key == "grad_norm/dis" for key, _, _ in _points(tmp_path / "run"))
+
+
+def test_a_run_killed_behind_its_last_checkpoint_is_finished_by_resume(compose: Compose, tmp_path: Path) -> None:
+    train(compose("model=vae", "steps=3"), tmp_path / "run", [])
+    path = tmp_path / "run" / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "status": "KILLED"}))
+    before = _points(tmp_path / "run")
+    assert resume(str(tmp_path / "run")).status == "FINISHED"
+    assert json.loads(path.read_text())["status"] == "FINISHED" and _points(tmp_path / "run") == before
+
+
+def test_resume_refuses_other_pictures_and_another_split(compose: Compose, tmp_path: Path) -> None:
+    train(compose("model=vae", "steps=2"), tmp_path / "run", [])
+    for part in ("fingerprint", "held_out"):
+        last = tmp_path / "run" / "checkpoints" / "last.pt"
+        payload = checkpoint.load(last)
+        changed = {**payload, "data": {**payload["data"], part: "0" * 64}, "step": 1}
+        checkpoint.save(last, changed)
+        with pytest.raises(UserError, match=f"trained on other data: {part} 000000000000 then"):
+            resume(str(tmp_path / "run"))
+        checkpoint.save(last, payload)

@@ -58,7 +58,7 @@ def tiny_payload(settings: Settings, run_id: str, step: int = 7, ema: bool = Fal
         "run_id": run_id,
         "step": step,
         "config": settings.model_dump(mode="json"),
-        "data_fingerprint": "0" * 64,
+        "data": {"fingerprint": "0" * 64, "held_out": "0" * 64},
         "nets": nets,
         "ema": mean if ema else None,
     }

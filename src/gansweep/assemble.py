@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gansweep.config.settings import Settings
 from gansweep.data import check_settings
 from gansweep.engine.freeze import keep_statistics, learnt_parameters
 from gansweep.engine.knobs import Knobs
+from gansweep.engine.look import StaleUse
 from gansweep.engine.noise import Noise
 from gansweep.engine.objective import charged_terms, locate
 from gansweep.engine.reach import unreached
@@ -24,10 +25,12 @@ from gansweep.engine.schedule import Timetable, build_curve
 from gansweep.engine.step import EagerEngine
 from gansweep.errors import Missing, UserError, nearest
 from gansweep.nets.blocks import ConfigError
-from gansweep.system import System
+from gansweep.runs import checkpoint, store
+from gansweep.runs.checkpoint import Keeper
+from gansweep.system import Phase, System
 
 # Keys of `model` that are the run's matter, not the class's.
-_OF_THE_RUN = ("_target_", "freeze", "freeze_stats", "warm_start", "scaled_down_size_px")
+_OF_THE_RUN = ("_target_", "knobs", "freeze", "freeze_stats", "warm_start", "scaled_down_size_px")
 _DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}
 
 
@@ -42,7 +45,7 @@ def build_system(settings: Settings) -> System:
     if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in takes.values()):
         for key in given:
             if key not in takes:
-                if key in ("width_factor", "knobs"):  # offered to every system; one without them does without
+                if key == "width_factor":  # offered to every system; one without it does without
                     continue
                 raise UserError(f"model.{key}: {settings.model.target} takes no such key{nearest(key, takes)}")
         given = {key: value for key, value in given.items() if key in takes}
@@ -55,6 +58,7 @@ def build_system(settings: Settings) -> System:
     for name in settings.model.knobs:
         if name not in system.knobs:
             raise UserError(f"model.knobs.{name}: the system has no such knob{nearest(name, system.knobs)}")
+    system.knobs.update(settings.model.knobs)
     return system
 
 
@@ -73,29 +77,68 @@ def knobs(settings: Settings, system: System, device: torch.device | str = "cpu"
     return Knobs(base, curves, device, _DTYPES[settings.runtime.precision])
 
 
+def active_phases(settings: Settings, system: System, plan: Timetable) -> list[Phase]:
+    """Return the phases that have a turn in any of the run's steps."""
+    return [phase for phase in system.phases if plan.ever(phase.name, settings.steps)]
+
+
 def check(settings: Settings) -> System:
     """Refuse what can be refused before anything is made, and return the system on the meta device.
 
-    Sizes, terms, schedule, freezing, data; touches nothing on disk. Called for every job of a sweep before the first.
+    Sizes, terms, schedule, freezing, data, warm start; writes nothing. Done for every job of a sweep before the first.
     """
     with torch.device("meta"):
         system = build_system(settings)
-    charged_terms(system, settings.scales, settings.terms)
     plan = timetable(settings, system)
+    active = active_phases(settings, system, plan)
+    charged = charged_terms(system, settings.scales, settings.terms, [phase.name for phase in active])
     knobs(settings, system)
-    learnt_parameters(
-        system.nets, [p for p in system.phases if plan.ever(p.name, settings.steps)], settings.model.freeze
-    )
+    learnt_parameters(system.nets, active, settings.model.freeze)
     keep_statistics(system.nets, settings.model.freeze_stats)
-    for net in settings.optimizer.nets():
-        if net not in system.nets:
-            raise UserError(f"optimizer.{net}: the system has no such network{nearest(net, system.nets)}")
-    for net in settings.runtime.fp32_nets:
-        if net not in system.nets:
-            raise UserError(f"runtime.fp32_nets={net}: the system has no such network{nearest(net, system.nets)}")
+    for key, given in (
+        ("optimizer.", list(settings.optimizer.nets())),
+        ("runtime.fp32_nets=", settings.runtime.fp32_nets),
+    ):
+        for net in given:
+            if net not in system.nets:
+                raise UserError(f"{key}{net}: the system has no such network{nearest(net, system.nets)}")
+    keeping = [phase.name for phase in system.phases if phase.keeps]
+    if keeping and settings.runtime.accumulate > 1:
+        raise UserError(
+            f"runtime.accumulate={settings.runtime.accumulate}: phase '{keeping[0]}' keeps a memory of whole batches"
+        )
+    Keeper(Path("."), settings.checkpoint).check_names(_metric_names(settings, system, charged))
     check_settings(settings.data)
     pick_device(settings.runtime.device)
+    if settings.model.warm_start.source is not None:
+        _, path = store.resolve_checkpoint(settings.model.warm_start.source)
+        load_weights(system.nets, checkpoint.load(path)["nets"], settings.model.warm_start.nets, path, copy=False)
     return system
+
+
+def _metric_names(settings: Settings, system: System, charged: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the names that the run will log, as far as they are known beforehand (for checkpoint.best_by)."""
+    held_out = settings.val_every > 0 and settings.data.val_fraction > 0
+    names = [f"grad_norm/{net}" for net in system.nets]
+    for phase in system.phases:
+        own = [*charged[phase.name], *phase.reports]
+        names += [f"{phase.name}/{name}" for name in [*own, "total", *(f"{t}_weighted" for t in charged[phase.name])]]
+        names += [f"val/{phase.name}/{name}" for name in own] if held_out else []
+    return [*names, "val/squared_error"] if held_out and hasattr(system, "reconstruct") else names
+
+
+def warm_start(settings: Settings, engine: EagerEngine) -> dict[str, Any] | None:
+    """Load first weights from another run's checkpoint, if asked to; return the parent: run id, step, nets, file."""
+    start = settings.model.warm_start
+    if start.source is None:
+        return None
+    _, path = store.resolve_checkpoint(start.source)
+    payload = checkpoint.load(path)
+    nets = load_weights(engine.system.nets, payload["nets"], start.nets, path)
+    if engine.ema is not None:
+        for name, mean in engine.ema.nets.items():
+            mean.load_state_dict(engine.system.nets[name].state_dict())
+    return {"run_id": payload["run_id"], "step": payload["step"], "nets": nets, "checkpoint": str(path)}
 
 
 def pick_device(asked: str, key: str = "runtime.device") -> torch.device:
@@ -128,12 +171,12 @@ def build_engine(settings: Settings, device: torch.device) -> tuple[EagerEngine,
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     system.memory = {name: tensor.to(device) for name, tensor in system.memory.items()}
     plan = timetable(settings, system)
-    active = [phase for phase in system.phases if plan.ever(phase.name, settings.steps)]
+    active = active_phases(settings, system, plan)
     learnt = learnt_parameters(system.nets, active, settings.model.freeze)
     keep_statistics(system.nets, settings.model.freeze_stats)
     engine = EagerEngine(
         system,
-        charged_terms(system, settings.scales, settings.terms),
+        charged_terms(system, settings.scales, settings.terms, [phase.name for phase in active]),
         knobs(settings, system, device),
         {net: settings.optimizer.for_net(net) for net in system.nets},
         learnt,
@@ -146,17 +189,29 @@ def build_engine(settings: Settings, device: torch.device) -> tuple[EagerEngine,
     return engine, plan
 
 
-def check_reach(engine: EagerEngine, plan: Timetable, batch: Mapping[str, Any], steps: int) -> list[str]:
-    """Return the charged terms, `phase/term`, that would move nothing their phase learns; state is as before."""
-    return unreached(engine, batch, [name for name in engine.phases if plan.ever(name, steps)])
+def check_reach(settings: Settings, engine: EagerEngine, plan: Timetable, batch: Mapping[str, Tensor]) -> list[str]:
+    """Return the charged terms, `phase/term`, that would move nothing their phase learns; state is as before.
+
+    Looks at no more of `batch` than one micro-batch, and at most 8 samples. UserError for what the networks cannot
+    take (one sample under batch norm) and for a shared forward that the timetable would use after an update.
+    """
+    count = min(8, settings.batch_size // settings.runtime.accumulate)
+    inputs = engine.system.inputs
+    small = {k: v[:count] if k not in inputs or inputs[k].batched else v for k, v in batch.items()}
+    try:
+        return unreached(engine, small, plan.shapes(settings.steps))
+    except StaleUse as error:
+        raise UserError(f"schedule: {error}") from None
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"model: the networks cannot take these inputs: {str(error).splitlines()[0]}") from None
 
 
 def load_weights(
-    nets: Mapping[str, nn.Module], states: Mapping[str, Any], wanted: list[str] | None, source: Path
+    nets: Mapping[str, nn.Module], states: Mapping[str, Any], wanted: list[str] | None, source: Path, copy: bool = True
 ) -> list[str]:
     """Load `states` (net → state dict) into the networks both sides have, or into `wanted`; returns their names.
 
-    UserError that lists both sides' names or shapes where they differ.
+    With `copy` false only the check is made. UserError that lists both sides' names or shapes where they differ.
     """
     names = wanted if wanted is not None else [name for name in nets if name in states]
     for name in names:
@@ -170,7 +225,8 @@ def load_weights(
         difference = differences(nets[name].state_dict(), states[name])
         if difference:
             raise UserError(f"{source}: network '{name}' does not fit: {difference}")
-        nets[name].load_state_dict(states[name])
+        if copy:
+            nets[name].load_state_dict(states[name])
     return names
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ from torch import Tensor
 from gansweep.config.settings import Settings
 from gansweep.data import Dataset
 from gansweep.engine.step import EagerEngine
-from gansweep.observe import Observer
 from gansweep.runs import provenance, rundir
 from gansweep.runs.record import DatasetRecord, RunRecord, flatten
 
@@ -56,6 +56,12 @@ def record(
     )
 
 
+def data_identity(dataset: Dataset) -> dict[str, str]:
+    """Return what a resumed run must find again: the pictures' `fingerprint`, and which rows are `held_out` (hex)."""
+    rows = dataset.split("val").tobytes()
+    return {"fingerprint": dataset.fingerprint, "held_out": hashlib.sha256(rows).hexdigest()}
+
+
 def previews(settings: Settings, engine: EagerEngine) -> Iterator[str]:
     """Say where each curve begins and ends: a rate that decays to nothing is seen before the run, not after."""
     for name in engine.knobs.curves:
@@ -86,17 +92,3 @@ def range_notes(engine: EagerEngine, batch: Mapping[str, Tensor]) -> Iterator[st
 
 def _outside(images: Tensor, lowest: float, highest: float) -> float:
     return float(((images < lowest - 1e-6) | (images > highest + 1e-6)).float().mean())
-
-
-def metric_names(engine: EagerEngine, observer: Observer) -> list[str]:
-    """Return the names that a run may log, as far as they are known beforehand (for checkpoint.best_by)."""
-    names: list[str] = [f"grad_norm/{net}" for net in engine.optimizers]
-    for phase in engine.system.phases:
-        own = [*engine.charged[phase.name], *phase.reports]
-        names += [
-            f"{phase.name}/{name}" for name in [*own, "total", *(f"{t}_weighted" for t in engine.charged[phase.name])]
-        ]
-        names += [f"val/{phase.name}/{name}" for name in own] if observer.has_held_out else []
-    if observer.has_held_out and hasattr(engine.system, "reconstruct"):
-        names.append("val/squared_error")
-    return names

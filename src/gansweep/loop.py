@@ -35,7 +35,7 @@ class Parts:
     settings: Settings
     run_dir: Path
     run_id: str
-    fingerprint: str
+    data: dict[str, str]
     device: torch.device
     engine: EagerEngine
     plan: Timetable
@@ -47,7 +47,7 @@ class Parts:
 
 @dataclass
 class Loop:
-    """Takes the steps of a run. `begin` and the state of a checkpoint make it go on exactly where it stopped."""
+    """Takes the steps of a run; the state of a checkpoint makes it go on exactly where it stopped."""
 
     parts: Parts
     advance: Callable[[int], None] = lambda step: None
@@ -76,7 +76,7 @@ class Loop:
                     self._refuse_nonfinite()
                 self._report()
                 self.advance(self.step)
-                if self._stop:
+                if self._stop and self.step < settings.steps:
                     if not self._saved_at_this_step():
                         self._save()
                     raise Interrupted(self._stop)
@@ -189,7 +189,7 @@ class Loop:
             "run_id": parts.run_id,
             "step": self.step,
             "config": parts.settings.model_dump(mode="json"),
-            "data_fingerprint": parts.fingerprint,
+            "data": parts.data,
             **engine,
             "counters": counters,
             "meter": self.meter.state_dict(),

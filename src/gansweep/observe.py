@@ -127,15 +127,16 @@ class Observer:
         parts: list[dict[str, Tensor]] = []
         for at in range(0, GRID_COUNT, size):
             cut = {k: v[at : at + size] if system.noise[k].batched else v for k, v in drawn.items()}
-            batch = {k: v[: len(next(iter(cut.values())))] for k, v in pictures.items()}
-            parts.append(system.sample(nets, batch, cut))
+            rows = torch.arange(at, min(at + size, GRID_COUNT), device=self.device) % self._shown.batch_size
+            parts.append(system.sample(nets, {k: v[rows] for k, v in pictures.items()}, cut))
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _paired_rows(originals: Tensor, rebuilt: Tensor, columns: int) -> Any:
-    """Return pictures so that a grid of `columns` has a row of originals above the row of their reconstructions."""
-    count = len(originals) // columns * columns or len(originals)
-    rows = []
-    for at in range(0, count, columns):
-        rows += [originals[at : at + columns], rebuilt[at : at + columns]]
-    return torch.cat(rows)
+def _paired_rows(originals: Tensor, rebuilt: Tensor, columns: int) -> Tensor:
+    """Return pictures so that a grid of `columns` has a row of originals above the row of their reconstructions.
+
+    A last row that is not full is filled up with blanks (0).
+    """
+    blank = torch.zeros_like(originals[:1]).expand(-len(originals) % columns, *originals.shape[1:])
+    upper, lower = (torch.cat([part, blank]).split(columns) for part in (originals, rebuilt))
+    return torch.cat([row for pair in zip(upper, lower, strict=True) for row in pair])

@@ -6,7 +6,7 @@ engine does it; the meter reports it. Nothing here knows an optimizer, a device,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -60,8 +60,8 @@ class Phase:
 
     `views` run at most once, only when a charged term needs them, in the order they are declared (which fixes the
     order in which norm statistics move). `reports` are measured beside the terms when their views were computed anyway,
-    and never charged. `keeps` gives new values of memory, written after the update; `after` changes the learnt networks
-    in place, after the update. `pair` names the two values that a bare loss of a user's own reads.
+    and never charged. `keeps` gives new values of memory, written after the update; `after` changes the learnt weights
+    of one network in place, after the update. `pair` names the two values that a bare loss of a user's own reads.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Phase:
     views: Mapping[str, View] = field(default_factory=dict)
     reports: Mapping[str, Term] = field(default_factory=dict)
     keeps: Mapping[str, View] = field(default_factory=dict)
-    after: tuple[Callable[[nn.Module, Look], None], ...] = ()
+    after: tuple[Callable[[Sequence[nn.Parameter], Look], None], ...] = ()
     pair: tuple[str, str] | None = None
 
 

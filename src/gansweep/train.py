@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 
 from gansweep import describe
-from gansweep.assemble import build_engine, build_system, check, check_reach, load_weights, pick_device
+from gansweep.assemble import build_engine, build_system, check, check_reach, pick_device, warm_start
 from gansweep.config.explain import validate
 from gansweep.config.settings import Settings
 from gansweep.data import Batches, Dataset, open_data
@@ -60,20 +60,20 @@ def train(settings: Settings, run_dir: Path, overrides: list[str], sweep: Mappin
     device = pick_device(settings.runtime.device)
     dataset = open_data(settings.data, progress=settings.runtime.progress)
     engine, plan, batches = _learning_side(settings, dataset, device)
-    parent = _warm_start(settings, engine)
+    parent = warm_start(settings, engine)
     _refuse_unreached(settings, engine, plan, batches)
     keeper = checkpoint.Keeper(run_dir / "checkpoints", settings.checkpoint)
     observer = Observer(settings, dataset, engine, device)
-    keeper.check_names(describe.metric_names(engine, observer))
-    checkpoint.check_room(run_dir, keeper.bytes_needed(3 * checkpoint.payload_bytes(engine.state_dict()["nets"])))
+    state = engine.state_dict()
+    moments = 2 * checkpoint.payload_bytes(state["nets"])  # Adam's; made in the first step
+    checkpoint.check_room(run_dir, keeper.bytes_needed(checkpoint.payload_bytes(state) + moments))
+    notes = [*describe.previews(settings, engine), *observer.notes, *describe.range_notes(engine, batches.batch(0))]
+    tracker = open_tracker(settings.tracker, run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     record = describe.record(settings, run_dir, overrides, sweep, dataset, parent, device)
     rundir.create(run_dir, record)
-    tracker = open_tracker(settings.tracker, run_dir)
-    parts = Parts(
-        settings, run_dir, record.run_id, dataset.fingerprint, device, engine, plan, batches, observer, tracker, keeper
-    )
-    notes = [*describe.previews(settings, engine), *observer.notes, *describe.range_notes(engine, batches.batch(0))]
+    identity = describe.data_identity(dataset)
+    parts = Parts(settings, run_dir, record.run_id, identity, device, engine, plan, batches, observer, tracker, keeper)
     with _log_file(run_dir):
         return _see_through(Loop(parts), record, notes)
 
@@ -94,29 +94,34 @@ def resume(target: str) -> Outcome:
         raise UserError(f"run {run.id[:8]} has no checkpoint to go on from ({run.dir}); start it anew")
     payload = checkpoint.load(last)
     settings = validate(payload["config"])
-    if payload["step"] >= settings.steps:
+    if payload["step"] >= settings.steps and run.status == "FINISHED":
         message = f"run {run.id[:8]} is finished: {payload['step']} of {settings.steps} steps"
         return Outcome("FINISHED", run.id, run.dir, payload["step"], dict(payload["losses"]), message=message)
     _set_arithmetic(settings)
     device = pick_device(settings.runtime.device)
     dataset = open_data(settings.data, progress=settings.runtime.progress)
-    if dataset.fingerprint != payload["data_fingerprint"]:
-        raise UserError(
-            f"run {run.id[:8]} was trained on other data: fingerprint {payload['data_fingerprint'][:12]} then, "
-            f"{dataset.fingerprint[:12]} now; the same pictures are needed to go on exactly"
-        )
+    identity = describe.data_identity(dataset)
+    for part, then in payload["data"].items():
+        if identity[part] != then:
+            raise UserError(
+                f"run {run.id[:8]} was trained on other data: {part} {then[:12]} then, {identity[part][:12]} now; "
+                "the same pictures, held out alike, are needed to go on exactly"
+            )
     engine, plan, batches = _learning_side(settings, dataset, device)
     keeper = checkpoint.Keeper(run.checkpoint_dir, settings.checkpoint)
     tracker = open_tracker(settings.tracker, run.dir, resume=True)
     observer = Observer(settings, dataset, engine, device)
-    loop = Loop(
-        Parts(settings, run.dir, run.id, dataset.fingerprint, device, engine, plan, batches, observer, tracker, keeper)
-    )
+    loop = Loop(Parts(settings, run.dir, run.id, identity, device, engine, plan, batches, observer, tracker, keeper))
     loop.load_state_dict(payload)
     parent, sweep = record["parent"], record["sweep"]
     again = describe.record(settings, run.dir, record["overrides"], sweep, dataset, parent, device, run.id)
+    notes = [f"resumed at step {loop.step}"]
+    if (again.commit, again.dirty) != (record["commit"], record["dirty"]):
+        notes.append(
+            f"resumed with other code: commit {record['commit']} then, {again.commit} now, or other changes to it"
+        )
     with _log_file(run.dir):
-        return _see_through(loop, again, [f"resumed at step {loop.step}"])
+        return _see_through(loop, again, notes)
 
 
 def _learning_side(
@@ -151,6 +156,10 @@ def _see_through(loop: Loop, record: RunRecord, notes: list[str]) -> Outcome:
     parts = loop.parts
     try:
         parts.tracker.start(record)
+    except Exception as error:  # the tracker cannot tell of its own failure, so the run's record does
+        rundir.update(parts.run_dir, status="FAILED", reason=str(error), finished=rundir.timestamp())
+        raise RunFailed(f"the run could not begin: {error}") from error
+    try:
         for line in notes:
             log.info(line)
         with training_bar(parts.settings, loop.step) as (loop.advance, loop.show):
@@ -196,22 +205,8 @@ def _outcome(loop: Loop, status: str, message: str) -> Outcome:
     )
 
 
-def _warm_start(settings: Settings, engine: EagerEngine) -> dict[str, Any] | None:
-    """Load first weights from another run's checkpoint; returns the parent's run id and step."""
-    start = settings.model.warm_start
-    if start.source is None:
-        return None
-    _, path = store.resolve_checkpoint(start.source)
-    payload = checkpoint.load(path)
-    nets = load_weights(engine.system.nets, payload["nets"], start.nets, path)
-    if engine.ema is not None:
-        for name, mean in engine.ema.nets.items():
-            mean.load_state_dict(engine.system.nets[name].state_dict())
-    return {"run_id": payload["run_id"], "step": payload["step"], "nets": nets, "checkpoint": str(path)}
-
-
 def _refuse_unreached(settings: Settings, engine: EagerEngine, plan: Timetable, batches: Batches) -> None:
-    lost = check_reach(engine, plan, batches.batch(0), settings.steps)
+    lost = check_reach(settings, engine, plan, batches.batch(0))
     if not lost:
         return
     message = f"charged terms that give no gradient to what their phase learns: {', '.join(lost)}"

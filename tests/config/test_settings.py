@@ -118,7 +118,7 @@ def test_values_as_people_and_yaml_write_them(key: str, given: Any, kept: Any) -
         ("runtime.precison", 1, "runtime.precison: no such key; did you mean 'precision'?"),
         ("runtime.accumulate", 3, "runtime.accumulate (3) must divide batch_size (64): micro-batches are equal"),
         ("schedule.phases.enc.every", "a", "schedule.phases.enc.every=a: must be a whole number or a list"),
-        ("schedule.phases.enc.until", 2, "schedule.phases.enc: until (2) must be greater than from (3)"),
+        ("schedule.phases.enc.until", 2, "schedule.phases.enc: until (2) must be greater than from (3), or 0: never"),
         ("schedule.phases.enc.form", 2, "schedule.phases.enc.form: no such key; did you mean 'from'?"),
         ("eval.n", 3, "eval: n (3) must be at least splits (10)"),
         ("judge", None, "judge=null: must be a group of keys"),

@@ -100,7 +100,7 @@ class PhaseTiming(Node):
     every: Count | Piecewise = 1
     repeat: Count | Piecewise = 1
     start: Whole = Field(default=0, alias="from")
-    until: Count | None = None
+    until: Whole | None = None
     new_batch: Flag = True
     watch: Flag = False
 
@@ -117,9 +117,9 @@ class PhaseTiming(Node):
         return value
 
     @model_validator(mode="after")
-    def _window_is_open(self) -> PhaseTiming:
-        if self.until is not None and self.until <= self.start:
-            raise ValueError(f"until ({self.until}) must be greater than from ({self.start})")
+    def _window_opens_or_is_shut(self) -> PhaseTiming:
+        if self.until and self.until <= self.start:
+            raise ValueError(f"until ({self.until}) must be greater than from ({self.start}), or 0: never")
         return self
 
 

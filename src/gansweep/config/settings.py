@@ -98,7 +98,6 @@ class RuntimeSettings(Node):
     """`runtime`: on what and how a run computes; none of it may change what is learnt but for rounding."""
 
     device: Device = "auto"
-    engine: Literal["auto", "eager"] = "auto"
     precision: Literal["fp32", "bf16", "fp64"] = "fp32"
     threads: Count | None = None
     channels_last: Flag = True

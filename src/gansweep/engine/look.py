@@ -171,7 +171,7 @@ class Looker:
         return kept.value
 
     def _refuse_changed(self, name: str, kept: Kept, live: bool) -> None:
-        """Refuse a use after an update: of a network that a live use leads through, of any that is not declared stale."""
+        """Refuse a use after an update: of what a live use leads through, of anything that is not declared stale."""
         updates, phase = self._context.updates, self._phase.name
         through = [net for net, count in kept.through.items() if live and updates[net] != count]
         other = [net for net, (count, stale) in kept.ran.items() if updates[net] != count and phase not in stale]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from gansweep.errors import UserError, nearest
@@ -11,11 +11,15 @@ from gansweep.system import System, Term, term_names
 
 
 def charged_terms(
-    system: System, scales: Mapping[str, float | None], own: Mapping[str, Mapping[str, str]]
+    system: System,
+    scales: Mapping[str, float | None],
+    own: Mapping[str, Mapping[str, str]],
+    active: Collection[str] | None = None,
 ) -> dict[str, dict[str, Term]]:
     """Return each phase's terms that have a number in `scales`, a user's `own` (phase → name → dotted path) included.
 
-    UserError for a term without a scale, a scale without a term, an unknown phase, and a phase that charges nothing.
+    UserError for a term without a scale, a scale without a term, an unknown phase, and a phase that charges nothing
+    although it is `active` (None: all are).
     """
     table = {phase.name: dict(phase.terms) for phase in system.phases}
     owner = term_names(system)
@@ -36,7 +40,7 @@ def charged_terms(
     charged = {
         name: {term: at for term, at in terms.items() if scales[term] is not None} for name, terms in table.items()
     }
-    idle = [name for name, left in charged.items() if not left]
+    idle = [name for name, left in charged.items() if not left and (active is None or name in active)]
     if idle:
         raise UserError(f"scales: phase '{idle[0]}' charges nothing; give one of {', '.join(table[idle[0]])} a number")
     return charged

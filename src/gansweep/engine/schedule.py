@@ -110,6 +110,18 @@ class Timetable:
         start, end = phase.start, steps if phase.until is None else min(phase.until, steps)
         return start < end
 
+    def shapes(self, steps: int) -> list[tuple[Group, ...]]:
+        """Return the different steps that the first `steps` hold: what stands around each change of the timetable."""
+        changes, longest = {0}, 1
+        for phase in self.phases.values():
+            changes |= {phase.start, phase.until or 0}
+            for value in (phase.every, phase.repeat):
+                changes |= {start for start, _ in value} if not isinstance(value, int) else set()
+            every = phase.every if isinstance(phase.every, int) else max(k for _, k in phase.every)
+            longest = max(longest, every)
+        near = {step for start in changes for step in range(start, start + 2 * longest) if step < steps}
+        return list(dict.fromkeys(self.at(step) for step in sorted(near)))
+
     def batches(self, step: int) -> int:
         """Return how many batches the step looks at."""
         return 1 + max((entry.batch for group in self.at(step) for entry in group), default=0)
@@ -161,6 +173,10 @@ CURVES: dict[str, Callable[..., float]] = {
 
 
 def _piecewise(values: Sequence[Sequence[float]], interpolate: bool = False) -> Curve:
+    starts = [start for start, _ in values]
+    if not starts or starts[0] != 0 or starts != sorted(set(starts)):
+        raise ValueError("values are [[0, x], [later step, y], …] with growing steps")
+
     def curve(step: int, base: float) -> float:
         now = values[0][1]
         for (start, value), after in zip(values, [*values[1:], None], strict=True):

@@ -1,4 +1,4 @@
-"""The eager engine: does a step's groups, one launch at a time.
+"""The eager engine: does a step's groups by plain PyTorch calls.
 
 For each turn: views, terms, total, gradients of exactly what the phase learns; then, group by group, clip, update,
 hooks, memory, running means. Nothing here reads a device value: metrics come out as device tensors.
@@ -61,7 +61,7 @@ class EagerEngine:
     # One step
 
     def step(self, step: int, groups: Sequence[Group], batches: Sequence[Mapping[str, Tensor]]) -> Metrics:
-        """Do the step's groups in order and return its metrics, 0-d tensors on the device, by name.
+        """Do the step's groups in order and return its metrics by name: device tensors (1,), the axis of runs.
 
         Names: `phase/term` (unscaled), `phase/term_weighted`, `phase/total`, `phase/report`, `grad_norm/net`.
         A phase with several turns reports their mean.
@@ -93,9 +93,7 @@ class EagerEngine:
                     learnt.update(phase.learns)
         if self.ema is not None:
             self.ema.update(net for net in learnt if net in self.ema.nets)
-        return {
-            name: values[0] if len(values) == 1 else torch.stack(values).mean() for name, values in gathered.items()
-        }
+        return {name: _mean(values).reshape(1) for name, values in gathered.items()}
 
     def _turn(
         self,
@@ -137,7 +135,7 @@ class EagerEngine:
                 sums = [_add(before, part) for before, part in zip(sums, parts, strict=True)]
         for name in found[0]:
             values = [metrics[name] for metrics in found]
-            gathered.setdefault(name, []).append(values[0] if len(values) == 1 else torch.stack(values).mean())
+            gathered.setdefault(name, []).append(_mean(values))
         if self.micro_batches > 1:
             torch._foreach_div_([g for g in sums if g is not None], self.micro_batches)
         return sums, look
@@ -198,7 +196,7 @@ class EagerEngine:
                 parameter.grad = None
             self.updates[net] += 1
             for hook in phase.after:
-                hook(self.system.nets[net], look)
+                hook(parameters, look)
         for name, keep in phase.keeps.items():
             self.system.memory[name].copy_(keep(self.nets, look))
 
@@ -231,6 +229,10 @@ class EagerEngine:
         for name, tensor in self.system.memory.items():
             tensor.copy_(state["memory"][name])
         self.updates.update(state["updates"])
+
+
+def _mean(values: list[Tensor]) -> Tensor:
+    return values[0] if len(values) == 1 else torch.stack(values).mean()
 
 
 def _add(before: Tensor | None, part: Tensor | None) -> Tensor | None:

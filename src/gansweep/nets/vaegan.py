@@ -91,7 +91,7 @@ class Up(nn.Module):
         padding = (kernel - 1) // 2
         extra = 2 + 2 * padding - kernel
         norm = "none" if last and part["norm"] != "spectral" else part["norm"]
-        bias = part["conv_bias"] or (norm == "spectral" and not last)
+        bias = part["conv_bias"] or (norm in ("none", "spectral") and not last)
         conv = nn.ConvTranspose2d(channels_in, channels_out, kernel, 2, padding, extra, bias=bias)
         self.conv = weighted(conv, norm)
         self.norm = normalise(norm, channels_out)
@@ -146,6 +146,10 @@ class Discriminator(nn.Module):
     ):
         super().__init__()
         choose("model.discriminator.downsample", part["downsample"], ("pool", "stride"))
+        if part["kernel"] % 2 == 0 and (part["downsample"] == "pool" or any(block["convs"] > 1 for block in blocks)):
+            raise ConfigError(
+                f"model.discriminator.kernel={part['kernel']}: convolutions of stride 1 need an odd kernel"
+            )
         self.blocks = nn.ModuleList()
         before = channels
         for block in blocks:

@@ -38,7 +38,6 @@ class Vae:
         reduction: Mapping[str, str],
         width_factor: float = 1.0,
         init_dense: str | None = None,
-        knobs: Mapping[str, float] | None = None,
     ):
         at_least_one(latent=latent, dense=dense)
         for n, entry in enumerate(conv):
@@ -57,7 +56,7 @@ class Vae:
         self.output_range = OUTPUT_RANGES.get(output)
         self.inputs = {"image": Spec((channels, size_px, size_px))}
         self.noise = {"eps": Spec((latent,), "normal"), "prior": Spec((latent,), "normal")}
-        self.knobs = {"huber_delta": 1.0, **(knobs or {})}
+        self.knobs = {"huber_delta": 1.0}
         self.memory: dict[str, Tensor] = {}
         self.shared: dict[str, Shared] = {}
         self.phases = (

@@ -47,7 +47,6 @@ class VaeGan:
         width_factor: float = 1.0,
         clip: float | None = None,
         single_forward: bool = False,
-        knobs: Mapping[str, float] | None = None,
     ):
         at_least_one(latent=latent, base_width=base_width)
         for name, part in (("encoder", encoder), ("decoder", decoder), ("discriminator", discriminator)):
@@ -74,10 +73,9 @@ class VaeGan:
             "prior": Spec((latent,), "normal"),
             "alpha": Spec((1, 1, 1), "uniform"),
         }
-        self.knobs = {"real_label": 1.0, "fake_label": 0.0, "huber_delta": 1.0}
+        self.knobs = {"real_label": 1.0, "fake_label": 0.0, "fool_label": 1.0, "huber_delta": 1.0}
         if clip is not None:
             self.knobs["clip"] = float(clip)
-        self.knobs.update(knobs or {})
         self.memory: dict[str, Tensor] = {}
         self.gan = GAN_LOSSES[gan_loss]
         self.joint_batch = bool(discriminator["joint_batch"])
@@ -134,7 +132,7 @@ class VaeGan:
 
     def _dec(self, reduction: Mapping[str, str]) -> Phase:
         fools = self.gan[2]
-        judge = ("knobs.real_label", "knobs.fake_label")
+        judge = ("knobs.fool_label", "knobs.fake_label")
         return Phase(
             name="dec",
             learns=("dec",),
@@ -213,8 +211,8 @@ class VaeGan:
 
 
 @torch.no_grad()
-def clip_weights(net: nn.Module, x: Look) -> None:
-    """Clamp a Wasserstein critic's weights to [-clip, clip], the knob `clip` (Arjovsky et al. 2017, algorithm 1)."""
+def clip_weights(learnt: Sequence[nn.Parameter], x: Look) -> None:
+    """Clamp a Wasserstein critic's learnt weights to [-clip, clip], a knob (Arjovsky et al. 2017, algorithm 1)."""
     bound = x.knobs["clip"]
-    for weight in net.parameters():
+    for weight in learnt:
         weight.clamp_(min=-bound, max=bound)
