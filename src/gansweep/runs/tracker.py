@@ -241,15 +241,15 @@ def annotate(
 
     A value given again later is a second point of the metric: the newer one counts.
     """
-    with rundir.locked(run.dir):
+    with rundir.locked(run.dir):  # a score and its protocol stand together, whoever else scores this run now
         spool = Spool(run.dir, repair=run.reload().status != "RUNNING")
-    spool.scalars(values, step)
-    for path in files:
-        absolute = path.absolute()
-        inside = absolute.is_relative_to(run.dir)
-        spool.append("file", path=str(absolute.relative_to(run.dir) if inside else absolute), to="")
-    if tags:
-        spool.append("tags", tags=dict(tags))
-    spool.close()
+        spool.scalars(values, step)
+        for path in files:
+            absolute = path.absolute()
+            inside = absolute.is_relative_to(run.dir)
+            spool.append("file", path=str(absolute.relative_to(run.dir) if inside else absolute), to="")
+        if tags:
+            spool.append("tags", tags=dict(tags))
+        spool.close()
     sender = start_sender(run)
     return sender is None or wait_for_sender(run.dir, sender, drain_s, report)
