@@ -297,7 +297,24 @@ def test_a_curve_that_fades_to_nothing_is_said_before_the_run(compose: Compose, 
             ["model.discriminator.kernel=4"],
             r"model\.discriminator\.kernel=4: convolutions of stride 1 need an odd kernel",
         ),
-        (["runtime.accumulate=4"], "the networks cannot take these inputs: Expected more than 1 value per channel"),
+        (
+            ["runtime.accumulate=4"],
+            "trial step before the run failed, with 1 pictures: ValueError: Expected more than 1 value",
+        ),
+        (
+            ["terms.enc.mine=os.getcwd", "+scales.mine=1"],
+            "trial step before the run failed, with 4 pictures: TypeError",
+        ),
+        (["model.latent=10000000000000"], r"model: its weights need [\d,]+ GiB to learn"),
+        (
+            ["schedule.curves.scales.kld={kind:warmup,steps:-5}"],
+            r"schedule\.curves\.scales\.kld\.steps=-5: must be greater",
+        ),
+        (
+            ["schedule.curves.optimizer.lr={kind:decay,multiply_by:1e300,every_steps:1}", "steps=9"],
+            r"optimizer\.enc\.lr is not a finite number at step 4",
+        ),
+        (["model.encoder=abc"], "model: gansweep.systems.vaegan.VaeGan cannot be built"),
         (["model.single_forward=true"], "schedule: phase 'dec' uses shared forward 'raw' live, but 'enc' was updated"),
         (["checkpoint.best_by=val/enc/l1", "val_every=0"], r"checkpoint\.best_by=val/enc/l1: no such metric"),
         (["model.warm_start.from=nowhere"], "nowhere: no such file, run directory or run id"),
@@ -341,3 +358,13 @@ def test_resume_refuses_other_pictures_and_another_split(compose: Compose, tmp_p
         with pytest.raises(UserError, match=f"trained on other data: {part} 000000000000 then"):
             resume(str(tmp_path / "run"))
         checkpoint.save(last, payload)
+
+
+def test_a_second_resume_of_one_run_is_refused_and_writes_nothing(compose: Compose, tmp_path: Path) -> None:
+    from gansweep.runs import rundir
+
+    train(compose("model=vae", "steps=2"), tmp_path / "run", [])
+    before = (tmp_path / "run" / "spool.jsonl").read_bytes()
+    with rundir.claim(tmp_path / "run"), pytest.raises(UserError, match="another process is training this run"):
+        resume(str(tmp_path / "run"))
+    assert (tmp_path / "run" / "spool.jsonl").read_bytes() == before

@@ -6,10 +6,12 @@ Concrete classes are reached by `_target_`; nothing here lists them.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor, nn
 
@@ -53,7 +55,7 @@ def build_system(settings: Settings) -> System:
         system: System = make(**given)
     except ConfigError as error:
         raise UserError(str(error)) from None
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, AttributeError, IndexError, ValueError) as error:
         raise UserError(f"model: {settings.model.target} cannot be built: {str(error).splitlines()[0]}") from None
     for name in settings.model.knobs:
         if name not in system.knobs:
@@ -74,7 +76,16 @@ def knobs(settings: Settings, system: System, device: torch.device | str = "cpu"
     base |= {f"optimizer.{net}.lr": settings.optimizer.for_net(net).lr for net in system.nets}
     base |= {f"knobs.{name}": value for name, value in system.knobs.items()}
     curves = {name: build_curve(name, config) for name, config in settings.schedule.curves.items()}
-    return Knobs(base, curves, device, _DTYPES[settings.runtime.precision])
+    made = Knobs(base, curves, device, _DTYPES[settings.runtime.precision])
+    for name in made.curves:
+        for step in (0, settings.steps // 2, settings.steps - 1):
+            try:
+                finite = math.isfinite(made.value(name, step))
+            except OverflowError:
+                finite = False
+            if not finite:
+                raise UserError(f"schedule.curves: {name} is not a finite number at step {step}")
+    return made
 
 
 def active_phases(settings: Settings, system: System, plan: Timetable) -> list[Phase]:
@@ -102,6 +113,7 @@ def check(settings: Settings) -> System:
         for net in given:
             if net not in system.nets:
                 raise UserError(f"{key}{net}: the system has no such network{nearest(net, system.nets)}")
+    _refuse_too_large(system, pick_device(settings.runtime.device))
     keeping = [phase.name for phase in system.phases if phase.keeps]
     if keeping and settings.runtime.accumulate > 1:
         raise UserError(
@@ -109,11 +121,20 @@ def check(settings: Settings) -> System:
         )
     Keeper(Path("."), settings.checkpoint).check_names(_metric_names(settings, system, charged))
     check_settings(settings.data)
-    pick_device(settings.runtime.device)
     if settings.model.warm_start.source is not None:
         _, path = store.resolve_checkpoint(settings.model.warm_start.source)
         load_weights(system.nets, checkpoint.load(path)["nets"], settings.model.warm_start.nets, path, copy=False)
     return system
+
+
+def _refuse_too_large(system: System, device: torch.device) -> None:
+    """Refuse networks whose weights, gradients and two moments are more than the machine's memory (CPU only)."""
+    needed = 4 * checkpoint.payload_bytes({name: net.state_dict() for name, net in system.nets.items()})
+    memory = psutil.virtual_memory().total
+    if device.type == "cpu" and needed > memory:
+        raise UserError(
+            f"model: its weights need {needed / 2**30:,.0f} GiB to learn, this machine has {memory / 2**30:,.0f}"
+        )
 
 
 def _metric_names(settings: Settings, system: System, charged: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -202,8 +223,9 @@ def check_reach(settings: Settings, engine: EagerEngine, plan: Timetable, batch:
         return unreached(engine, small, plan.shapes(settings.steps))
     except StaleUse as error:
         raise UserError(f"schedule: {error}") from None
-    except (ValueError, RuntimeError) as error:
-        raise UserError(f"model: the networks cannot take these inputs: {str(error).splitlines()[0]}") from None
+    except (ValueError, RuntimeError, TypeError, AttributeError, LookupError) as error:
+        what = f"{type(error).__name__}: {(str(error) or 'no message').splitlines()[0]}"
+        raise UserError(f"the trial step before the run failed, with {count} pictures: {what}") from None
 
 
 def load_weights(

@@ -26,6 +26,7 @@ from gansweep.metrics.judges import full_fp32
 from gansweep.runs import checkpoint, store
 from gansweep.runs.rundir import Run
 from gansweep.system import System
+from gansweep.trust import refuse_foreign_code
 
 # What a look at a checkpoint may change; everything else is the run's own.
 FREE_GROUPS = ("judge", "eval", "runtime")
@@ -153,6 +154,8 @@ def restore(path: Path, run: Run | None, change: Change) -> Restored:
     lacking = [key for key in ("run_id", "step", "config", "nets") if key not in payload]
     if lacking:
         raise UserError(f"{path}: not a checkpoint of gansweep (it has no {', '.join(lacking)})")
+    maker = _maker(run, str(payload["run_id"]))
+    refuse_foreign_code(payload["config"], maker.dir if maker is not None else None, path)
     settings = change(payload["config"])
     device = _device(settings)
     if settings.runtime.threads is not None:
@@ -166,7 +169,6 @@ def restore(path: Path, run: Run | None, change: Change) -> Restored:
         net.to(device=device, dtype=dtype).requires_grad_(False)
         if settings.runtime.channels_last:
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    maker = _maker(run, str(payload["run_id"]))
     return Restored(path, maker, str(payload["run_id"]), int(payload["step"]), settings, system, device, dtype, ema)
 
 

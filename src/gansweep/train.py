@@ -28,7 +28,9 @@ from gansweep.observe import Observer
 from gansweep.runs import checkpoint, rundir, store
 from gansweep.runs.liveness import alive, reconcile
 from gansweep.runs.record import RunRecord
+from gansweep.runs.rundir import Run
 from gansweep.runs.tracker import open_tracker
+from gansweep.trust import refuse_foreign_code
 
 __all__ = ["Outcome", "build_system", "check", "resume", "train"]
 
@@ -74,7 +76,7 @@ def train(settings: Settings, run_dir: Path, overrides: list[str], sweep: Mappin
     rundir.create(run_dir, record)
     identity = describe.data_identity(dataset)
     parts = Parts(settings, run_dir, record.run_id, identity, device, engine, plan, batches, observer, tracker, keeper)
-    with _log_file(run_dir):
+    with rundir.claim(run_dir), _log_file(run_dir):
         return _see_through(Loop(parts), record, notes)
 
 
@@ -84,6 +86,11 @@ def resume(target: str) -> Outcome:
     UserError when there is no such run, it has no checkpoint, it is still running, or its data have changed.
     """
     run = store.find(target)
+    with rundir.claim(run.dir):
+        return _resume(run.reload())
+
+
+def _resume(run: Run) -> Outcome:
     record = run.record
     if run.status == "RUNNING" and alive(record) is not False:
         raise UserError(f"run {run.id[:8]} is still running (process {record['pid']} on {record['host']})")
@@ -93,6 +100,10 @@ def resume(target: str) -> Outcome:
     if not last.exists():
         raise UserError(f"run {run.id[:8]} has no checkpoint to go on from ({run.dir}); start it anew")
     payload = checkpoint.load(last)
+    lacking = [key for key in ("step", "config", "data", "counters", "meter", "optimizers") if key not in payload]
+    if lacking:
+        raise UserError(f"{last}: cannot be resumed (it has no {', '.join(lacking)})")
+    refuse_foreign_code(payload["config"], run.dir, last)
     settings = validate(payload["config"])
     if payload["step"] >= settings.steps and run.status == "FINISHED":
         message = f"run {run.id[:8]} is finished: {payload['step']} of {settings.steps} steps"

@@ -194,6 +194,9 @@ def build_curve(knob: str, config: Mapping[str, Any]) -> Curve:
     given = dict(config)
     kind = given.pop("kind", None)
     where = f"schedule.curves.{knob}"
+    for key in ("steps", "every_steps", "multiply_by"):
+        if isinstance(given.get(key, 1), int | float) and given.get(key, 1) <= 0:
+            raise UserError(f"{where}.{key}={given[key]}: must be greater than 0")
     try:
         if kind == "piecewise":
             curve = _piecewise(**given)

@@ -166,6 +166,22 @@ def write_json(path: Path, content: object) -> None:
 
 
 @contextlib.contextmanager
+def claim(run_dir: Path) -> Iterator[None]:
+    """Hold the right to train this run; UserError when another process holds it. Given back when a process dies."""
+    import filelock
+
+    lock = filelock.FileLock(run_dir / ".training.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise UserError(f"{run_dir}: another process is training this run") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
 def locked(run_dir: Path) -> Iterator[None]:
     """Hold the lock of `run_dir` (its run.json and the tail of its spool); goes on without it after ten seconds."""
     import filelock
