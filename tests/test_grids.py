@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from gansweep.errors import UserError
 from gansweep.grids import interleave, make_grid, save_each, save_grid
 
 
@@ -60,3 +61,16 @@ def test_anything_but_uint8_nchw_is_refused(images: np.ndarray, tmp_path: Path) 
     with pytest.raises(ValueError, match="uint8 images"):
         save_grid(images, tmp_path / "grid.png")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["file/grid.png", "folder", "/proc/nowhere/grid.png", "x" * 300, "."])
+def test_a_place_that_cannot_be_written_is_told_in_one_line(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError) as caught:
+        save_grid(np.zeros((1, 1, 2, 2), np.uint8), place)
+    assert str(caught.value).startswith(f"{place}: cannot be written (") and "\n" not in str(caught.value)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]

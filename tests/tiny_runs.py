@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 
 from gansweep.assemble import build_system
 from gansweep.config.compose import session
@@ -72,6 +73,7 @@ def tiny_run(
     record = RunRecord(run_id=rundir.new_run_id(), name=run_dir.name, run_dir=run_dir, steps=7, **fields)
     tracker = open_tracker(settings.tracker, run_dir)
     tracker.start(record)
+    OmegaConf.save(settings.model_dump(mode="json"), run_dir / "config.yaml")
     if checkpoints:
         checkpoint.save(run_dir / "checkpoints" / "last.pt", tiny_payload(settings, record.run_id, ema=ema))
     tracker.finish("FINISHED")

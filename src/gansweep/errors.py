@@ -33,6 +33,10 @@ class RunFailed(GansweepError):
     exit_code = 1
 
 
+# So long may a list of choices be; with the words around it, it stays within 120 letters.
+_LETTERS = 90
+
+
 def nearest(name: str, choices: Iterable[str], most: int = 8) -> str:
     """Return the end of an error line: the nearest of `choices` to `name`, or all of them when none is near."""
     names = sorted(set(choices))
@@ -41,5 +45,7 @@ def nearest(name: str, choices: Iterable[str], most: int = 8) -> str:
         return f"; did you mean '{close[0]}'?"
     if not names:
         return ""
-    listed = ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")
-    return f"; choices: {listed}"
+    shown = names[:most]
+    while len(shown) > 1 and len(", ".join(shown)) > _LETTERS:
+        shown.pop()
+    return f"; choices: {', '.join(shown)}" + (f", … ({len(names)} in all)" if len(names) > len(shown) else "")

@@ -122,8 +122,9 @@ def _evaluate_one(path: Path, run: Run | None, change: Change, bench: Bench) -> 
         run = store.reconcile(run)
     restored = restore(path, run, change)
     settings = restored.settings.eval
-    bench.warn(check_sizes(settings.n, settings.splits))
+    warning = check_sizes(settings.n, settings.splits)
     judge = bench.judge(restored)
+    bench.warn(warning)  # a request that is refused needs no advice about its score
     score = score_samples(restored, judge)
     evaluation = Evaluation(path, restored.run, restored.step, judge.key, score, _protocol(restored, judge))
     if restored.run is not None:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gansweep.errors import UserError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -62,17 +64,23 @@ def interleave(*sets_uint8_nchw: Tensor | np.ndarray) -> np.ndarray:
 
 
 def save_png(hw_or_hwc_uint8: np.ndarray, path: str | os.PathLike[str]) -> Path:
-    """Write one picture, (H, W) or (H, W, 3) uint8, as PNG; makes the folder; the file appears whole or not at all."""
+    """Write one picture, (H, W) or (H, W, 3) uint8, as PNG; makes the folder; the file appears whole or not at all.
+
+    UserError, in one line, where the file system refuses (a read-only folder, a file where a folder must be).
+    """
     from PIL import Image
 
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    partial = target.with_name(f".{target.name}.{os.getpid()}.part") if target.name else target
     try:
-        Image.fromarray(np.ascontiguousarray(hw_or_hwc_uint8)).save(partial, format="PNG")
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            Image.fromarray(np.ascontiguousarray(hw_or_hwc_uint8)).save(partial, format="PNG")
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{target}: cannot be written ({error.strerror or error})") from error
     return target
 
 

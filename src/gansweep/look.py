@@ -99,7 +99,7 @@ def facts(run: Run, brief: bool = False) -> dict[str, Any]:
         "finished": record.get("finished"),
         "reason": record.get("reason"),
         "note": record.get("note"),
-        "overrides": record.get("overrides") or [],
+        "overrides": _overrides_of(record),
         "parent": record.get("parent"),
         "commit": record.get("commit"),
         "dirty": record.get("dirty"),
@@ -112,6 +112,12 @@ def facts(run: Run, brief: bool = False) -> dict[str, Any]:
     }
 
 
+def _overrides_of(record: Mapping[str, Any]) -> list[str]:
+    """Return the command line's overrides; none where run.json, which people may edit, has something else there."""
+    found = record.get("overrides")
+    return [line for line in found if isinstance(line, str)] if isinstance(found, list) else []
+
+
 def runs_here(cwd: Path | None = None) -> list[dict[str, Any]]:
     """Return the facts of every run under the working directory, newest first; dead RUNNING ones are set to KILLED."""
     found = [facts(reconcile(run), brief=True) for run in all_runs(cwd)]
@@ -122,7 +128,7 @@ def show_facts(target: str, cwd: Path | None = None) -> dict[str, Any]:
     """Return the facts of one run and where its config leaves the defaults. Raises UserError when there is none."""
     run = reconcile(find(target, cwd))
     config = config_of(run.dir)
-    changed = differences(defaults_for(run.record.get("overrides") or []), config)
+    changed = differences(defaults_for(_overrides_of(run.record)), config)
     return facts(run) | {"changed": {key: value[1] for key, value in changed.items() if key != "name"}}
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from gansweep.assemble import build_system, differences, pick_device
 from gansweep.config.explain import select, validate
+from gansweep.config.request import check_threads
 from gansweep.config.settings import Settings
 from gansweep.data import Batches, open_data, to_uint8
 from gansweep.engine.handle import evaluation_nets
@@ -151,9 +152,7 @@ def restore(path: Path, run: Run | None, change: Change) -> Restored:
     not there.
     """
     payload = checkpoint.load(path)
-    lacking = [key for key in ("run_id", "step", "config", "nets") if key not in payload]
-    if lacking:
-        raise UserError(f"{path}: not a checkpoint of gansweep (it has no {', '.join(lacking)})")
+    _check_payload(payload, path)
     maker = _maker(run, str(payload["run_id"]))
     refuse_foreign_code(payload["config"], maker.dir if maker is not None else None, path)
     settings = change(payload["config"])
@@ -170,6 +169,31 @@ def restore(path: Path, run: Run | None, change: Change) -> Restored:
         if settings.runtime.channels_last:
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Restored(path, maker, str(payload["run_id"]), int(payload["step"]), settings, system, device, dtype, ema)
+
+
+def _check_payload(payload: Mapping[str, Any], path: Path) -> None:
+    """Raise UserError, naming the file, for entries that are not there or not what training writes."""
+    kinds: dict[str, Any] = {"run_id": str, "step": int, "config": Mapping, "nets": Mapping}
+    lacking = [key for key in kinds if key not in payload]
+    if lacking:
+        raise UserError(f"{path}: not a checkpoint of gansweep (it has no {', '.join(lacking)})")
+    wrong = [key for key, kind in kinds.items() if not isinstance(payload[key], kind)]
+    states = [key for key in ("nets", "ema") if isinstance(payload.get(key), Mapping)]
+    wrong += [key for key in states if not all(_is_state(state) for state in payload[key].values())]
+    wrong += ["ema"] if not isinstance(payload.get("ema"), Mapping | None) else []
+    if wrong:
+        raise UserError(f"{path}: damaged checkpoint: its {', '.join(wrong)} cannot be what training wrote")
+    try:
+        validate(payload["config"], offers=False)  # nobody typed it: there is nothing to type instead
+    except UserError as error:
+        raise UserError(f"{path}: this version of gansweep cannot read its config: {error}") from None
+
+
+def _is_state(state: object) -> bool:
+    """Tell whether this is one network's weights: tensors by name, as PyTorch's state_dict has them."""
+    if not isinstance(state, Mapping):
+        return False
+    return all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items())
 
 
 def _device(settings: Settings) -> torch.device:
@@ -242,7 +266,9 @@ def changes(overrides: Sequence[str], verb: str, config_dir: str | None = None) 
             if not isinstance(node, dict) or (last not in node and not new):
                 raise UserError(f"{key}: no such key{nearest(last, node or ())}")
             node[last] = value
-        return validate(plain, [key for key, _, _ in values])
+        settings = validate(plain, [key for key, _, _ in values])
+        check_threads(settings)
+        return settings
 
     return change
 

@@ -79,6 +79,11 @@ WRONG = [
     ["diff", "nowhere"],
     ["data", "bild"],
     ["data", "check", "data=emojy"],
+    ["train", "runtime.threads=100000"],
+    ["train", "model=null"],
+    ["train", "model.warm_start.nets=[enc]"],
+    ["-m", "seed=1,1"],
+    ["data"],
     ["ui", "--port", "x"],
     ["completion", "fish"],
 ]
@@ -120,6 +125,34 @@ def test_hydra_answers_its_own_flags(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[0] == "# @package scales"
     assert "kld: 1.0" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_verb_the_help_is_the_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert capsys.readouterr() == ("", manual.MAIN)
+    assert "130" in manual.MAIN.partition("Exit status")[2]
+
+
+@pytest.mark.parametrize(("verb", "wanted"), [("eval-is", "TARGET"), ("data", "build|inspect|check")])
+def test_only_what_is_required_is_said_to_be(verb: str, wanted: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb]) == 2
+    assert f"required: {wanted};" in capsys.readouterr().err
+
+
+def test_what_the_file_system_refuses_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(_: list[str]) -> int:
+        raise OSError(28, "No space left on device", "mlflow.db")
+
+    monkeypatch.setitem(VERBS, "runs", refuse)
+    assert main(["runs"]) == 1
+    assert capsys.readouterr() == ("", "gansweep: mlflow.db: No space left on device\n")
+
+
+def test_a_jobs_prefix_has_only_what_its_sweep_varies(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-m", "steps=3", "seed=1,2", "+scales.ssim=2"]) == 2
+    assert capsys.readouterr().err.startswith("gansweep: job 0 (seed=1): ")
 
 
 def test_an_empty_place_has_no_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -120,6 +120,11 @@ def test_values_as_people_and_yaml_write_them(key: str, given: Any, kept: Any) -
         ("schedule.phases.enc.every", "a", "schedule.phases.enc.every=a: must be a whole number or a list"),
         ("schedule.phases.enc.until", 2, "schedule.phases.enc: until (2) must be greater than from (3), or 0: never"),
         ("schedule.phases.enc.form", 2, "schedule.phases.enc.form: no such key; did you mean 'from'?"),
+        (
+            "schedule.curves",
+            {"scales": {"kld": 5}},
+            "schedule.curves: scales.kld=5: a curve is {kind: …, …}, as in {kind: warmup, steps: 1000}",
+        ),
         ("eval.n", 3, "eval: n (3) must be at least splits (10)"),
         ("judge", None, "judge=null: must be a group of keys"),
         ("checkpoint.best_mode", "mxa", "checkpoint.best_mode=mxa: no such choice; did you mean 'max'?"),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from gansweep.errors import GansweepError, Missing, RunFailed, UserError
-from gansweep.sweep import job
+from gansweep.sweep import job, start
 from gansweep.sweep.start import read_request
 
 
@@ -58,3 +59,73 @@ def test_a_job_returns_how_it_ended_and_never_raises(
     assert log.exists() == (not isinstance(error, GansweepError))
     if log.exists():
         assert "Traceback" in log.read_text() and "boom\nmore" in log.read_text()
+
+
+def test_a_disk_that_refuses_before_the_run_begins_is_no_fault_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied", "cache")
+
+    monkeypatch.setattr("gansweep.train.train", fail)
+    monkeypatch.setattr("gansweep.config.compose.to_settings", lambda *_: None)
+    result = job._run(None, tmp_path, [], "n", None, False)  # type: ignore[arg-type]
+    assert (result.status, result.code, result.reason) == ("FAILED", 1, "cache: Permission denied")
+    assert list(tmp_path.iterdir()) == []
+
+
+def one_job(line: list[str], end: Any) -> int:
+    """Start one run whose Hydra makes `.hydra` and then ends as `end(run directory, results)` does."""
+
+    def hydra_main(task: Any, words: list[str]) -> None:
+        run_dir = Path(words[-1].partition("=")[2].strip("'"))
+        (run_dir / ".hydra").mkdir()
+        (run_dir / ".hydra" / "config.yaml").write_text("seed: 1")
+        results = next(cell.cell_contents for cell in task.__closure__ if isinstance(cell.cell_contents, list))
+        end(run_dir, results)
+
+    return start._single(SimpleNamespace(name="n"), line, hydra_main)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("code", [1, 2, 3, 130])
+def test_a_start_that_came_to_nothing_leaves_nothing(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert one_job([], lambda _, results: results.append(job.JobResult("FAILED", code))) == code
+    assert list(tmp_path.iterdir()) == []
+    mine = [f"hydra.run.dir={tmp_path / 'mine'}"]
+    assert one_job(mine, lambda _, results: results.append(job.JobResult("FAILED", code))) == code
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_before_the_run_began_leaves_nothing_but_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        one_job([], stop)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("x")
+    with pytest.raises(KeyboardInterrupt):
+        one_job([f"hydra.run.dir={tmp_path / 'mine'}"], stop)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
+
+
+@pytest.mark.parametrize("kept", ["run.json", "run.log"])
+def test_a_run_that_began_stays_and_so_does_a_traceback(
+    kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def fail(run_dir: Path, results: list[job.JobResult]) -> None:
+        (run_dir / kept).write_text("{}")
+        results.append(job.JobResult("FAILED", 1))
+
+    assert one_job([], fail) == 1
+    assert [path.name for path in tmp_path.glob("outputs/*/*/*.*") if path.is_file()] == [kept]

@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from gansweep.config import conf_dir, told
 from gansweep.config.explain import select, validate
 from gansweep.config.naming import run_name
+from gansweep.config.request import check_request
 from gansweep.config.settings import Settings
 from gansweep.errors import UserError
 
@@ -69,9 +70,11 @@ def quoted(argument: str) -> str:
     That is the free text of `note`, and the path of a file or folder that is there.
     """
     key, equals, value = argument.partition("=")
-    if not equals or not value or value[0] in "'\"" or not set(value) & set(",=(){}[]:'\" #"):
+    if not equals or not value or value[0] in "'\"" or not set(value) & set(",=(){}[]:'\" #~"):
         return argument
-    if key == "note" or (value[0] in "~/." and Path(value).expanduser().exists()):
+    # Hydra's grammar has no ~; a path from home is one word all the same.
+    home = value[0] == "~" and key in _PATHS and not set(value) & set(",(){}[]'\"")
+    if key == "note" or home or (value[0] in "~/." and Path(value).expanduser().exists()):
         return f"{key}='" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
     return argument
 
@@ -178,6 +181,7 @@ class Session:
         parsed = self.parse(overrides)
         values = self.values(cfg, overrides)
         settings = validate(values, [override.key_or_group for override in parsed])
+        check_request(settings)
         if settings.name is not None:
             return Job(number, tuple(overrides), settings.name, settings)
         groups = tuple(str(p.input_line) for p in parsed if self.is_group(p.key_or_group))
@@ -223,9 +227,19 @@ class Session:
             try:
                 found.append(self.job(number, [line for line in own if not line.startswith("hydra")], varied))
             except UserError as error:
-                swept = told.swept_part(own, normal)
-                raise type(error)(f"job {number}{f' ({swept})' if swept else ''}: {error}") from None
+                raise type(error)(told.job_prefix(number, own, expanded) + str(error)) from None
+        _refuse_twins(found)
         return found
+
+
+def _refuse_twins(jobs: Sequence[Job]) -> None:
+    """Raise UserError when two jobs of a sweep would be the same run twice."""
+    first: dict[str, Job] = {}
+    for job in jobs:
+        twin = first.setdefault(job.settings.model_dump_json(), job)
+        if twin is not job:
+            same = " ".join(job.overrides)
+            raise UserError(f"jobs {twin.number} and {job.number} are the same run ({same}); give each value once")
 
 
 def _choices(cfg: DictConfig) -> dict[str, str]:

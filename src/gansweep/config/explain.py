@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from gansweep.config.settings import Settings
 from gansweep.errors import UserError, nearest
 
+Offer = Callable[[str, Iterable[str]], str]
 _KINDS = {
     "int_type": "a whole number",
     "int_parsing": "a whole number",
@@ -33,25 +34,29 @@ _BOUNDS = {
 }
 
 
-def validate(values: Mapping[str, Any], typed: Sequence[str] = ()) -> Settings:
+def validate(values: Mapping[str, Any], typed: Sequence[str] = (), offers: bool = True) -> Settings:
     """Check a plain configuration (a composed one, or one that a run recorded) and return its settings.
 
     Raises UserError: one line about the first key that is wrong, or about the first of the `typed` ones, since a wrong
-    `data.size` shows in every key that refers to it.
+    `data.size` shows in every key that refers to it. `offers` adds what could be written instead.
     """
     try:
         return Settings.model_validate(dict(values))
     except ValidationError as error:
-        raise UserError(_line(error, values, typed)) from None
+        raise UserError(_line(error, values, typed, nearest if offers else _no_offer)) from None
 
 
-def _line(error: ValidationError, values: Mapping[str, Any], typed: Sequence[str]) -> str:
+def _no_offer(name: str, choices: Iterable[str]) -> str:
+    return ""
+
+
+def _line(error: ValidationError, values: Mapping[str, Any], typed: Sequence[str], offer: Offer) -> str:
     found = error.errors(include_url=False)
     keys = [_key(item["loc"], values) for item in found]
     first = next((key for key in keys if ".".join(key) in typed), keys[0])
     # The branches of a union report one by one: what is wanted is any of them.
     same = [item for item in found if _key(item["loc"], values) == first]
-    return _about(first, same, values)
+    return _about(first, same, values, offer)
 
 
 def _key(loc: tuple[int | str, ...], values: Mapping[str, Any]) -> tuple[str, ...]:
@@ -69,11 +74,11 @@ def _key(loc: tuple[int | str, ...], values: Mapping[str, Any]) -> tuple[str, ..
     return tuple(key)
 
 
-def _about(key: tuple[str, ...], items: list[Any], values: Mapping[str, Any]) -> str:
+def _about(key: tuple[str, ...], items: list[Any], values: Mapping[str, Any], offer: Offer) -> str:
     dotted = ".".join(key)
     kind, context = items[0]["type"], items[0].get("ctx", {})
     if kind == "extra_forbidden" or (kind == "model_type" and _is_net_slot(key)):
-        return f"{dotted}: no such key{nearest(key[-1], set(keys_below(key[:-1], values)) - {key[-1]})}"
+        return f"{dotted}: no such key{offer(key[-1], set(keys_below(key[:-1], values)) - {key[-1]})}"
     if kind == "missing":
         return f"{dotted}: missing, and it has no default"
     if kind == "value_error":
@@ -82,7 +87,7 @@ def _about(key: tuple[str, ...], items: list[Any], values: Mapping[str, Any]) ->
     wanted = list(dict.fromkeys(_wanted(item) for item in items))
     if kind == "literal_error" and len(items) == 1:
         choices = [choice.strip("'") for choice in context["expected"].replace(" or ", ", ").split(", ")]
-        return f"{said}: no such choice{nearest(str(select(values, key)), choices)}"
+        return f"{said}: no such choice{offer(str(select(values, key)), choices)}"
     return f"{said}: must be {' or '.join(wanted)}"
 
 

@@ -142,8 +142,10 @@ def _flatten(node: dict[str, Any], prefix: str) -> list[tuple[str, Any]]:
     for key, value in node.items():
         if value is None:
             continue
-        if isinstance(value, dict) and "kind" not in value and all(isinstance(v, dict | None) for v in value.values()):
-            found += _flatten(value, f"{prefix}{key}.")
-        else:
+        if not isinstance(value, dict):
+            raise ValueError(f"{prefix}{key}={value}: a curve is {{kind: …, …}}, as in {{kind: warmup, steps: 1000}}")
+        if "kind" in value:
             found.append((f"{prefix}{key}", value))
+        else:
+            found += _flatten(value, f"{prefix}{key}.")
     return found

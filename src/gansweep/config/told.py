@@ -20,14 +20,17 @@ def unreadable(text: str) -> str:
     key = text.partition("=")[0]
     if not re.fullmatch(r"[~+]*[\w./@$-]+", key):
         return f"'{text}': '{key}' cannot be a key; expected KEY=VALUE, as in scales.l1=600"
+    if "~" in text.partition("=")[2]:
+        return f"'{text}': ~ is the shell's word for your home; write the whole path, or quote it: \"{key}='~/…'\""
     return (
         f"'{text}': the value cannot be read; close its brackets and quotes, and quote special letters: \"{key}='…'\""
     )
 
 
-def swept_part(own: Sequence[str], given: Sequence[str]) -> str:
-    """Return those of a job's overrides that the sweep chose for it."""
-    return " ".join(line for line in own if line not in given)
+def job_prefix(number: int, own: Sequence[str], every: Sequence[Sequence[str]]) -> str:
+    """Return `job 3 (seed=1): `: of a job's overrides those that its sweep varies, i.e. not every job of it has."""
+    swept = " ".join(line for line in own if not all(line in other for other in every))
+    return f"job {number} ({swept}): " if swept else f"job {number}: "
 
 
 def composition(error: Exception, overrides: Sequence[str], session: Session) -> str:
@@ -55,6 +58,11 @@ def composition(error: Exception, overrides: Sequence[str], session: Session) ->
         if f"~{match[1]}" in (line.partition("=")[0] for line in overrides):
             return f"~{match[1]}: other keys refer to it; write {match[1]}=null to remove what it weighs"
         return f"${{{match[1]}}}: no such key to refer to{_near_key(match[1], session)}"
+    if "Config group override must be" in message:
+        groups = [line for line in overrides if session.is_group(line.partition("=")[0])]
+        wrong = [line for line in groups if line.partition("=")[2].strip().lower() in ("null", "")] or groups
+        group = wrong[0].partition("=")[0].lstrip("+") if wrong else "group"
+        return f"{group}=null: a group needs a choice{nearest('', session.options(group))}"
     if match := re.search(r"Missing mandatory value: (\S+)", message):
         return f"{match[1]}: needs a value; give {match[1]}=…"
     full_key = getattr(error, "full_key", None) or getattr(error.__cause__, "full_key", None)

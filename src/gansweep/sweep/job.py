@@ -83,6 +83,13 @@ def _run(
     except GansweepError as error:
         _say(f"gansweep: {where}{error}")
         return JobResult("FAILED", error.exit_code, _run_id(run_dir), str(error), _losses(run_dir))
+    except OSError as error:
+        # Before the run began nothing of ours is broken: a disk is full, a folder may not be written.
+        place = f"{error.filename}: " if error.filename is not None else ""
+        began = _run_id(run_dir) is not None
+        reason = _keep_traceback(error, run_dir) if began else f"{place}{error.strerror or error}"
+        _say(f"gansweep: {where}{reason}")
+        return JobResult("FAILED", 1, _run_id(run_dir), reason, _losses(run_dir))
     except Exception as error:
         reason = _keep_traceback(error, run_dir)
         _say(f"gansweep: {where}{reason}")

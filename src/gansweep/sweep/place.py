@@ -45,6 +45,20 @@ def claim_exactly(directory: str, record: str) -> Path:
     return path
 
 
+def discard_unbegun(directory: Path, record: str, keep: str, chosen: bool, given: bool) -> None:
+    """Leave nothing of a start that came to nothing: no `record` (a run's) and no `keep` (the log of a fault of ours).
+
+    `chosen`: the folder is the user's choice, and those above it are not ours to remove; `given`: it was there before,
+    and only what Hydra put there goes.
+    """
+    if (directory / record).exists() or (directory / keep).exists():
+        return
+    if chosen:
+        shutil.rmtree(directory / ".hydra" if given else directory, ignore_errors=True)
+    else:
+        discard(directory)
+
+
 def discard(directory: Path) -> None:
     """Remove a directory of a request that turned out wrong, and the folders above it that are then empty."""
     shutil.rmtree(directory, ignore_errors=True)

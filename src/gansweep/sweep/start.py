@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gansweep.errors import GansweepError, UserError
-from gansweep.sweep.job import JobResult, Plan, make_task
-from gansweep.sweep.place import claim, claim_exactly, discard
+from gansweep.sweep.job import LOG_FILE, JobResult, Plan, make_task
+from gansweep.sweep.place import claim, claim_exactly, discard_unbegun
 
 if TYPE_CHECKING:
     from gansweep.config.compose import Job
@@ -88,6 +88,7 @@ def train(request: Request, hydra_main: HydraMain) -> int:
 
 def _check(jobs: Sequence[Job], multirun: bool) -> None:
     """Build every job's system on the meta device and hold its scales against its terms."""
+    from gansweep.config.told import job_prefix
     from gansweep.train import check
 
     seen: set[str] = set()
@@ -101,7 +102,8 @@ def _check(jobs: Sequence[Job], multirun: bool) -> None:
             check(job.settings)
         except GansweepError as error:
             if multirun:
-                raise type(error)(f"job {job.number} ({' '.join(job.overrides)}): {error}") from None
+                every = [other.overrides for other in jobs]
+                raise type(error)(job_prefix(job.number, job.overrides, every) + str(error)) from None
             raise
 
 
@@ -128,13 +130,15 @@ def _single(job: Job, line: list[str], hydra_main: HydraMain) -> int:
     from gansweep.tables import values
 
     chosen = _chosen(line, "hydra.run.dir")
+    given = chosen is not None and os.path.lexists(chosen)
     run_dir = claim_exactly(chosen, "run.json") if chosen else claim("outputs", slug(job.name))
     results: list[JobResult] = []
     task = make_task(Plan({0: job.name}), results)
-    hydra_main(task, [*line, *([] if chosen else [f"hydra.run.dir='{run_dir}'"])])
+    try:
+        hydra_main(task, [*line, *([] if chosen else [f"hydra.run.dir='{run_dir}'"])])
+    finally:  # whatever ended it: a picture folder without pictures, a full disk, Ctrl-C while packing
+        discard_unbegun(run_dir, "run.json", LOG_FILE, chosen is not None, given)
     result = results[-1]
-    if result.code in (2, 3) and not chosen and not (run_dir / "run.json").exists():
-        discard(run_dir)  # the request was wrong after all (a picture folder without pictures): leave nothing
     if result.status == "FINISHED":
         print(f"{result.status}: {job.name}: {values(result.losses)}")
         print(f"run {(result.run_id or '')[:8]} in {os.path.relpath(run_dir)}")
