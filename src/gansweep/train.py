@@ -26,7 +26,7 @@ from gansweep.errors import RunFailed, UserError
 from gansweep.loop import Interrupted, Loop, Parts
 from gansweep.observe import Observer
 from gansweep.runs import checkpoint, rundir, store
-from gansweep.runs.liveness import alive, reconcile
+from gansweep.runs.liveness import settle_before_resume
 from gansweep.runs.record import RunRecord
 from gansweep.runs.rundir import Run
 from gansweep.runs.tracker import open_tracker
@@ -91,11 +91,8 @@ def resume(target: str) -> Outcome:
 
 
 def _resume(run: Run) -> Outcome:
+    run = settle_before_resume(run)
     record = run.record
-    if run.status == "RUNNING" and alive(record) is not False:
-        raise UserError(f"run {run.id[:8]} is still running (process {record['pid']} on {record['host']})")
-    if run.status == "RUNNING":
-        reconcile(run)
     last = run.checkpoint_dir / "last.pt"
     if not last.exists():
         raise UserError(f"run {run.id[:8]} has no checkpoint to go on from ({run.dir}); start it anew")

@@ -90,6 +90,32 @@ def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path: Path, share: flo
     one_line(error, "truncated")
 
 
+def test_a_flipped_byte_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    weights = torch.full((5000,), 1.0)
+    checkpoint.save(path, payload(big=weights))
+    content = bytearray(path.read_bytes())
+    content[content.index(weights.numpy().tobytes()) + 4000] ^= 0x01
+    path.write_bytes(content)
+    assert not torch.equal(torch.load(path, weights_only=True)["big"], weights)  # torch itself takes it
+    with pytest.raises(UserError) as error:
+        checkpoint.load(path)
+    one_line(error, "a.pt", "damaged", "checksum")
+
+
+def test_a_full_disk_behind_torch_s_own_words_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def save(*_: object) -> None:
+        try:
+            raise OSError(28, "No space left on device")
+        finally:
+            raise RuntimeError("[enforce fail at inline_container.cc:858] . PytorchStreamWriter failed")
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(RunFailed, match=r"disk full: 2 MiB needed, [\d.]+ [MG]iB free") as error:
+        checkpoint.save(tmp_path / "a.pt", {"w": torch.zeros(2**19)})
+    assert "inline_container" not in str(error.value)
+
+
 class _Runs:
     def __reduce__(self) -> tuple[Any, ...]:
         return (os.system, ("touch $GANSWEEP_TEST_MARK",))
@@ -135,7 +161,7 @@ def test_a_disk_that_refuses_is_told_in_a_line(tmp_path: Path, monkeypatch: pyte
 
     checkpoint.save(tmp_path / "a.pt", payload(1))
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(RunFailed, match=r"a\.pt could not be written: .*No space left"):
+    with pytest.raises(RunFailed, match=r"a\.pt could not be written: disk full: .* needed, .* free"):
         checkpoint.save(tmp_path / "a.pt", payload(2))
     assert checkpoint.load(tmp_path / "a.pt")["step"] == 1
     assert [p.name for p in tmp_path.iterdir()] == ["a.pt"]

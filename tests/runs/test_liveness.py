@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
+import time
 from pathlib import Path
 
+import pytest
+
+from gansweep.errors import UserError
 from gansweep.runs import rundir, store
-from gansweep.runs.liveness import alive, reconcile, this_process
-from gansweep.runs.spool import lines
+from gansweep.runs.liveness import alive, reconcile, settle_before_resume, this_process
+from gansweep.runs.spool import Spool, lines
 from runs.run_setup import a_record, start_trainer
 
 
@@ -38,6 +43,43 @@ def test_a_run_of_another_machine_is_left_alone(tmp_path: Path) -> None:
     said: list[str] = []
     assert reconcile(run, said.append).status == "RUNNING"
     assert said == []
+
+
+def aged(run_dir: Path, age_s: float) -> rundir.Run:
+    store.create(run_dir, a_record(run_dir))
+    Spool(run_dir).scalars({"a": 1.0}, 3)
+    run = rundir.update(run_dir, host="another-machine", pid=1, pid_start=0.0)
+    for path in run_dir.iterdir():
+        os.utime(path, (time.time() - age_s,) * 2)
+    (run_dir / "sender.json").write_text("{}")  # its sender may be at work long after it
+    return run
+
+
+def test_a_run_of_another_machine_that_is_silent_may_be_resumed(tmp_path: Path) -> None:
+    said: list[str] = []
+    run = settle_before_resume(aged(tmp_path, 1200), said.append)
+    assert (run.status, rundir.read(tmp_path)["status"], rundir.read(tmp_path)["last_step"]) == ("KILLED", "KILLED", 3)
+    assert ["another-machine" in line and "20 min" in line for line in said] == [True]
+
+
+def test_a_run_of_another_machine_that_writes_may_not_and_the_way_out_is_named(tmp_path: Path) -> None:
+    run = aged(tmp_path, 300)
+    with pytest.raises(UserError, match=r"may still be running \(process 1 on another-machine.*try again in 5 min"):
+        settle_before_resume(run, lambda line: None)
+    assert rundir.read(tmp_path)["status"] == "RUNNING"
+
+
+def test_a_run_whose_process_lives_is_not_resumed(tmp_path: Path) -> None:
+    run = store.create(tmp_path, a_record(tmp_path))
+    os.utime(tmp_path / "run.json", (0, 0))
+    with pytest.raises(UserError, match=rf"is still running \(process {os.getpid()} on "):
+        settle_before_resume(run, lambda line: None)
+
+
+@pytest.mark.parametrize("owner", [{"pid": "x"}, {"pid": None}, {"pid": -1}, {"pid": 2**80}])
+def test_a_damaged_owner_is_not_known(owner: dict[str, object]) -> None:
+    assert not alive(this_process() | owner)
+    assert alive({"host": platform.node()}) is None
 
 
 def test_a_killed_run_becomes_killed_and_is_told_once(tmp_path: Path) -> None:

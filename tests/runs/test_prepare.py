@@ -10,9 +10,13 @@ from pathlib import Path
 import pytest
 
 from gansweep.errors import UserError
-from gansweep.runs import prepare
+from gansweep.runs import prepare, rundir
+from gansweep.runs.launch import read_state
+from gansweep.runs.location import resolve_uri
 from gansweep.runs.prepare import is_ready, prepare_store
-from runs.run_setup import tracker_settings
+from gansweep.runs.spool import unsent_bytes
+from gansweep.runs.tracker import open_tracker
+from runs.run_setup import a_record, tracker_settings
 
 _PREPARE = """
 import sys
@@ -62,6 +66,50 @@ def test_another_experiment_is_added_and_when_deleted_is_told_with_the_way_back(
         connection.execute("update experiments set lifecycle_stage = 'deleted' where name = 'another one'")
     with pytest.raises(UserError, match=r"'another one' was deleted; restore it: mlflow experiments restore -x 2\b"):
         prepare_store(settings)
+
+
+@pytest.mark.parametrize("name", ["a 'b' #1"])
+def test_a_directory_with_an_odd_name_can_hold_the_store(tmp_path: Path, name: str) -> None:
+    from mlflow import MlflowClient
+
+    here = tmp_path / name
+    here.mkdir()
+    prepare_store(tracker_settings(kind="mlflow"), here, report=lambda line: None)
+    uri = resolve_uri(tracker_settings(kind="mlflow"), here)
+    assert resolve_uri(tracker_settings(kind="mlflow", uri=uri)) == uri
+    assert is_ready(here / "mlflow.db", "tests")
+    tracker = open_tracker(tracker_settings(kind="mlflow", uri=uri, drain_s=120), here / "run")
+    tracker.start(a_record(here / "run"))
+    (here / "run" / "note.txt").write_text("x")
+    tracker.file(here / "run" / "note.txt")
+    (here / "run" / "last.pt").write_text("x")
+    tracker.file(here / "run" / "last.pt", "checkpoints")
+    tracker.finish("FINISHED")
+    assert unsent_bytes(here / "run") == 0
+    assert read_state(here / "run")["refused"] == 0
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    found = client.get_run(str(rundir.read(here / "run")["mlflow_run_id"]))
+    assert [item.path for item in client.list_artifacts(found.info.run_id)] == ["checkpoints", "note.txt"]
+    stored = {path.name for path in (here / "mlruns").rglob("*") if path.is_file()}
+    assert stored == {"note.txt", "last.pt"}
+    assert {path.name for path in tmp_path.iterdir()} == {name}
+    assert {path.name for path in here.iterdir()} == {".mlflow.db.lock", "mlflow.db", "mlruns", "run"}
+
+
+@pytest.mark.parametrize("name", ["100%41", "what?", "a 'b\" c"])
+def test_a_directory_that_mlflow_misreads_is_refused_before_anything_is_made(tmp_path: Path, name: str) -> None:
+    here = tmp_path / name
+    here.mkdir()
+    with pytest.raises(UserError, match="tracker=none"):
+        prepare_store(tracker_settings(kind="mlflow"), here)
+    assert list(here.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [here]
+
+
+def test_a_file_with_options_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="options"):
+        prepare_store(tracker_settings(kind="mlflow", uri=f"sqlite:///{tmp_path}/a.db?x=1"))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("content", [b"no database at all, but text", b""])

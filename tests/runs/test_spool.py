@@ -25,6 +25,31 @@ def entries(run_dir: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (run_dir / "spool.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {"kind": "scalar", "key": "a", "step": 9, "t": 1},
+        {"kind": "scalar", "value": 1.0, "step": 9, "t": 1},
+        {"kind": "scalar", "key": "a", "value": "high", "step": 9, "t": 1},
+        {"kind": "scalar", "key": "a", "value": 1.0, "step": 9},
+        {"kind": "image", "key": "a", "step": 9, "t": 1},
+        {"kind": "start", "record": {"params": None, "files": []}, "t": 1},
+        {"kind": ["scalar"], "t": 1},
+    ],
+)
+def test_a_line_that_lacks_a_field_of_its_kind_is_passed_over(tmp_path: Path, damaged: dict[str, object]) -> None:
+    spool = Spool(tmp_path)
+    spool.scalars({"a": 1.0}, 1)
+    with (tmp_path / "spool.jsonl").open("a") as file:
+        file.write(json.dumps(damaged) + "\n")
+    spool.scalars({"a": 2.0}, 2)
+    spool.close()
+    assert [entry and entry["kind"] for _, entry in lines(tmp_path / "spool.jsonl")] == ["scalar", None, "scalar"]
+    assert [point.value for point in points(tmp_path)] == [1.0, 2.0]
+    assert (last_step(tmp_path), last_values(tmp_path)) == (2, {"a": (2.0, 2)})
+    Spool(tmp_path, resume=True).close()
+
+
 def test_values_come_back_exactly(tmp_path: Path) -> None:
     values = {"enc/l1": 0.1 + 0.2, "größe": 1e-300, "whole": 600, "low": -math.inf, "high": math.inf}
     Spool(tmp_path).scalars(values, 50)

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,35 @@ def test_a_directory_holds_one_run(tmp_path: Path) -> None:
     first = make(tmp_path)
     with pytest.raises(UserError, match=f"already holds run {first.id[:8]}"):
         make(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("pid", "x"), ("pid_start", None), ("host", None), ("run_id", 7), ("sweep", "s1"), ("last_step", "3")],
+)
+def test_a_damaged_record_is_one_line_and_is_passed_over_in_lists(tmp_path: Path, field: str, value: object) -> None:
+    whole, broken = make(tmp_path / "a"), make(tmp_path / "b")
+    rundir.write_json(broken.dir / "run.json", broken.record | {field: value})
+    with pytest.raises(UserError, match=rf"b/run\.json: damaged \(.*{field}") as error:
+        store.find(str(broken.dir))
+    assert "\n" not in str(error.value)
+    assert [run.id for run in store.runs_below(tmp_path)] == [whole.id]
+
+
+def test_a_folder_that_may_not_be_read_holds_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", closed)
+    assert not rundir.is_run_dir(tmp_path)
+    assert store.runs_below(tmp_path) == []
+
+
+@pytest.mark.parametrize("look_up", [store.find, store.find_many, store.resolve_checkpoint])
+@pytest.mark.parametrize(("target", "words"), [("", "empty TARGET"), ("x" * 5000, "no such"), ("a\0b", "no such")])
+def test_what_can_be_no_name_is_refused_in_a_line(look_up: Callable[..., object], target: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        look_up(target)
 
 
 def _count_up(run_dir: Path, key: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import pickle
 import re
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -41,7 +43,13 @@ def save(path: Path, payload: Mapping[str, Any]) -> None:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:  # torch turns a failed write into a RuntimeError
-        raise RunFailed(f"checkpoint {path} could not be written: {_first_line(error)}") from error
+        temporary.unlink(missing_ok=True)  # what it took is free again, and is counted as such
+        free, needed = shutil.disk_usage(path.parent).free, payload_bytes(payload)
+        if _was_full(error) or free < needed:
+            reason = f"disk full: {_megabytes(needed)} needed, {_megabytes(free)} free"
+        else:
+            reason = _first_line(error)
+        raise RunFailed(f"checkpoint {path} could not be written: {reason}") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -49,7 +57,7 @@ def save(path: Path, payload: Mapping[str, Any]) -> None:
 def load(path: Path) -> dict[str, Any]:
     """Return the payload of the checkpoint at `path`, tensors on the CPU; never runs code from the file.
 
-    UserError, one line each, for a file that is missing, is no checkpoint, is truncated, or holds code.
+    UserError, one line each, for a file that is missing, is no checkpoint, is truncated or damaged, or holds code.
     """
     _check_structure(path)
     try:
@@ -68,7 +76,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def _check_structure(path: Path) -> None:
-    """Raise UserError unless `path` is a whole zip archive with a torch pickle in it."""
+    """Raise UserError unless `path` is a whole zip archive with a torch pickle in it, every sum of it right."""
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint file")
     size = path.stat().st_size
@@ -82,12 +90,36 @@ def _check_structure(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             cut = any(info.header_offset + info.compress_size > size for info in archive.infolist())
-    except zipfile.BadZipFile as error:
+            damaged = None if cut else _damaged_part(archive)
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise UserError(f"{path}: truncated checkpoint (its end is missing after {size} bytes)") from error
     if cut:
         raise UserError(f"{path}: truncated checkpoint (its table of contents points past its {size} bytes)")
+    if damaged is not None:
+        raise UserError(f"{path}: damaged checkpoint ({damaged} in it does not match its checksum); take another copy")
     if not any(name.endswith("/data.pkl") for name in names):
         raise UserError(f"{path}: not a checkpoint (a zip archive without a torch pickle)")
+
+
+def _damaged_part(archive: zipfile.ZipFile) -> str | None:
+    """Return the first file of `archive` that is not as it was written: torch checks no sums when it reads."""
+    for info in archive.infolist():
+        try:
+            with archive.open(info) as part:
+                while part.read(2**20):
+                    pass
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError):
+            return info.filename
+    return None
+
+
+def _was_full(error: BaseException | None) -> bool:
+    """Say whether a full disk or quota is behind `error`: torch hides the write's own error behind one of its own."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def payload_bytes(payload: object) -> int:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gansweep.errors import UserError
 from gansweep.runs import rundir
 from gansweep.runs.rundir import Run, say
-from gansweep.runs.spool import Spool, last_step, last_time
+from gansweep.runs.spool import SPOOL_FILE, Spool, last_step, last_time
 
 # psutil derives a start time from the boot time, which moves a little when the clock is set.
 _CLOCK_SLACK_S = 2.0
+# A run of another machine (a container has a name of its own) that wrote nothing for so long is taken as not running.
+SILENT_S = 600.0
 GONE = "its process is gone (kill -9, out of memory, reboot or power loss)"
 
 
@@ -24,7 +28,7 @@ def this_process() -> dict[str, Any]:
 
 
 def alive(owner: Mapping[str, Any]) -> bool | None:
-    """Say whether the process {"host", "pid", "pid_start"} lives; None when it is another machine's."""
+    """Say whether the process {"host", "pid", "pid_start"} lives; None when it is another machine's or not known."""
     import psutil
 
     if owner.get("host") != platform.node():
@@ -38,16 +42,57 @@ def alive(owner: Mapping[str, Any]) -> bool | None:
         return False
     except psutil.AccessDenied:
         return True
+    except (KeyError, TypeError, ValueError, OverflowError):  # a damaged file
+        return None
 
 
-def mark_dead(run: Run, *, untold: bool = False) -> bool:
+def silent_s(run: Run) -> float:
+    """Return how many seconds ago the run last wrote a metric, a checkpoint or its record (not its sender's files)."""
+    newest = float("-inf")
+    for path in (run.dir / SPOOL_FILE, run.dir / rundir.RECORD_FILE, *run.checkpoints()):
+        try:
+            newest = max(newest, path.stat().st_mtime)
+        except OSError:  # replaced just now
+            continue
+    return max(0.0, time.time() - newest)
+
+
+def settle_before_resume(run: Run, report: Callable[[str], None] = say) -> Run:
+    """Return `run`, which no process trains any more: one that says RUNNING and is not becomes KILLED.
+
+    UserError when its process lives. A process of another machine cannot be seen from here: there the run counts as
+    running until it has written nothing for `SILENT_S`, and what was concluded is said.
+    """
+    if run.status != "RUNNING":
+        return run
+    who = f"process {run.record['pid']} on {run.record['host']}"
+    lives = alive(run.record)
+    if lives:
+        raise UserError(f"run {run.id[:8]} is still running ({who})")
+    if lives is False:
+        return reconcile(run, report)
+    silence = silent_s(run)
+    cannot = f"{who}, which cannot be seen from {platform.node()}"
+    if silence < SILENT_S:
+        raise UserError(
+            f"run {run.id[:8]} may still be running ({cannot}): it wrote {silence:.0f} s ago; when it was stopped, try "
+            f"again in {(SILENT_S - silence) / 60:.0f} min ({SILENT_S / 60:.0f} min of silence count as stopped)"
+        )
+    report(f"run {run.id[:8]} says RUNNING ({cannot}) but wrote nothing for {silence / 60:.0f} min: taken as stopped")
+    mark_dead(run, elsewhere=True)
+    return run
+
+
+def mark_dead(run: Run, *, untold: bool = False, elsewhere: bool = False) -> bool:
     """Set a RUNNING run whose process is gone to KILLED, in run.json and in its spool; says whether it did.
 
     `untold` notes in run.json that no person has been told yet (the sender found out): `reconcile` then says it.
+    `elsewhere`: also a run of another machine, whose process cannot be seen.
     """
     with rundir.locked(run.dir):
         run.reload()
-        if run.status != "RUNNING" or alive(run.record) is not False:
+        lives = alive(run.record)
+        if run.status != "RUNNING" or lives or (lives is None and not elsewhere):
             return False
         spool = Spool(run.dir, repair=True)
         finished_ms = last_time(run.dir)

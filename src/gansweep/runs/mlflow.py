@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 # Read by MLflow at import and at each call: nothing is reported home, and waiting between tries is ours to do.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -25,7 +26,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from gansweep.runs import rundir
-from gansweep.runs.location import artifact_root, sqlite_path
+from gansweep.runs.location import artifact_root, artifact_uri, sqlite_path
 from gansweep.runs.prepare import READY_TAG, mlflow_version
 from gansweep.runs.rundir import Run
 from gansweep.runs.wire import (
@@ -33,6 +34,9 @@ from gansweep.runs.wire import (
     DIGEST_CHARS,
     PARAM_CHARS,
     TAG_CHARS,
+    Refused,
+    RunLost,
+    Unreachable,
     cut,
     first_line,
     image_name,
@@ -45,23 +49,18 @@ from gansweep.runs.wire import (
 _METRICS_A_CALL = 1000
 _PARAMS_A_CALL = 100
 _CALL_S, _UPLOAD_S = 10, 120
-
-
-class Unreachable(Exception):
-    """The tracker did not take what was sent, and may take it later."""
-
-
-class Refused(Exception):
-    """The tracker will never take what was sent."""
+_NO_SUCH_RUN = re.compile(r"(?:\w+: )?Run (?:with id=|')\w+'? not found")
 
 
 @contextlib.contextmanager
 def _translated(timeout_s: int = _CALL_S) -> Iterator[None]:
-    """Turn what MLflow and its stores raise into Unreachable or Refused, with `timeout_s` for each request."""
+    """Turn what MLflow and its stores raise into Unreachable, Refused or RunLost; `timeout_s` is for each request."""
     os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(timeout_s)
     try:
         yield
     except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST" and _NO_SUCH_RUN.match(first_line(error)):
+            raise RunLost(first_line(error)) from error
         status = error.get_http_status_code()
         kind = Refused if 400 <= status < 500 and status not in (401, 403, 408, 429) else Unreachable
         raise kind(first_line(error)) from error
@@ -91,7 +90,8 @@ class MlflowRun:
         """Send spool lines: metrics in calls of at most 1000, then the others in order; returns those refused.
 
         `replay`: the lines may have been sent before. Metrics, parameters and files bear that; a picture would be there
-        twice, so it is looked for first. Unreachable when the tracker does not take them now.
+        twice, so it is looked for first. Unreachable when the tracker does not take them now, RunLost
+        when it no longer knows the run.
         """
         refused: list[str] = []
         if self.id is None:
@@ -238,8 +238,9 @@ class MlflowRun:
         return self._artifacts
 
     def _local_artifacts(self) -> Path | None:
-        uri = self._artifact_uri().removeprefix("file://")
-        return Path(uri) if uri.startswith("/") else None
+        uri = self._artifact_uri()
+        path = unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri
+        return Path(path) if path.startswith("/") else None
 
     def _stored_images(self) -> set[str]:
         with _translated():
@@ -251,7 +252,7 @@ def ensure_experiment(client: MlflowClient, name: str, root: Path | None) -> str
     """Return the id of experiment `name`; a new one gets its artifacts below `root` (None: the server decides)."""
     found = client.get_experiment_by_name(name)
     if found is None:
-        place = str(root / re.sub(r"[^\w.-]+", "_", name)) if root else None
+        place = artifact_uri(root / re.sub(r"[^\w.-]+", "_", name)) if root else None
         try:
             return str(client.create_experiment(name, artifact_location=place))
         except MlflowException:  # another run's sender was faster

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from gansweep.runs import rundir, spool
 from gansweep.runs.rundir import Run
+from gansweep.runs.wire import RunLost
 
 if TYPE_CHECKING:
     from gansweep.runs.mlflow import MlflowRun
@@ -21,10 +23,16 @@ _GATHER_S = 3.0
 
 
 class Outbox:
-    """What of one run's spool is not in MLflow yet. Only one process may hold one: see the sender's lock."""
+    """What of one run's spool is not in MLflow yet. Only one process may hold one: see the sender's lock.
 
-    def __init__(self, run_dir: Path) -> None:
+    `log` (default: stderr) gets the lines that were refused, and `told` is called when `refused` has grown, before the
+    offset moves: who waits for the offset then knows of them.
+    """
+
+    def __init__(self, run_dir: Path, *, log: IO[str] | None = None, told: Callable[[], None] = lambda: None) -> None:
         self.run_dir = run_dir
+        self._log = log
+        self._told = told
         self.offset = spool.read_offset(run_dir)
         self.refused = 0
         self._read_to = self.offset
@@ -61,22 +69,41 @@ class Outbox:
         """Send one chunk of what is pending and note the offset behind it.
 
         Unreachable (see mlflow.py) when the tracker does not take it; the offset then stays and sending again is
-        harmless. Lines that the tracker refuses for good are written to stderr, counted in `refused` and passed over.
+        harmless. Lines that the tracker refuses for good are logged, counted in `refused` and passed over. When the
+        tracker no longer knows the run, nothing is sent: the next reading begins again, for a new run there.
         """
         chunk = self._chunk()
         try:
             refused = self._client().deliver([entry for _, entry in chunk if entry], replay=self._replay)
+        except RunLost as error:
+            self._note(f"{error}; sending all of the run again, into a new one")
+            self.begin_again()
+            return
         except Exception:
             self._replay = True
             raise
         self._replay = False
         for line in refused:
-            print(f"{rundir.timestamp()} refused: {line}", file=sys.stderr)
-        self.refused += len(refused)
+            self._note(f"refused: {line}")
+        if refused:
+            self.refused += len(refused)
+            self._told()
         self.offset = chunk[-1][0]
         spool.write_offset(self.run_dir, self.offset)
         del self._pending[: len(chunk)]
         self._oldest_s = time.monotonic()
+
+    def begin_again(self) -> None:
+        """Forget the run in MLflow and what was sent to it: the whole spool is read and sent again."""
+        rundir.update(self.run_dir, mlflow_run_id=None)
+        spool.write_offset(self.run_dir, 0)
+        self.offset = self._read_to = 0
+        self._pending.clear()
+        self._mlflow = None
+        self._replay = True
+
+    def _note(self, line: str) -> None:
+        print(f"{rundir.timestamp()} {line}", file=self._log or sys.stderr, flush=True)
 
     def _chunk(self) -> list[tuple[int, dict[str, Any] | None]]:
         scalars = others = 0

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gansweep.errors import Missing, UserError
-from gansweep.runs.location import answers, artifact_root, resolve_uri, sqlite_path
+from gansweep.runs.location import answers, artifact_root, resolve_uri, sqlite_path, sqlite_uri
 from gansweep.runs.rundir import say
 
 if TYPE_CHECKING:
@@ -88,8 +88,17 @@ def _refuse_deleted(database: Path, experiment: str) -> None:
     if row is not None:
         raise UserError(
             f"tracker.experiment={experiment}: '{experiment}' was deleted; restore it: mlflow experiments restore "
-            f"-x {row[0]} with MLFLOW_TRACKING_URI=sqlite:///{database}, or name another"
+            f"-x {row[0]} with MLFLOW_TRACKING_URI={sqlite_uri(database)}, or name another"
         )
+
+
+def lacks_run(uri: str, run_id: str) -> bool:
+    """Say whether the sqlite store at `uri` is a prepared one and has no run `run_id`; False for another kind."""
+    database = sqlite_path(uri)
+    if database is None or not is_ready(database, None):
+        return False
+    found = _first_row(database, "select count(*) from runs where run_uuid = :id", {"id": run_id})
+    return found is not None and found[0] == 0
 
 
 def _first_row(database: Path, query: str, values: dict[str, str | None]) -> tuple[Any, ...] | None:
@@ -97,7 +106,7 @@ def _first_row(database: Path, query: str, values: dict[str, str | None]) -> tup
     if not database.is_file():
         return None
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=5.0)) as connection:
+        with contextlib.closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=5.0)) as connection:
             row: tuple[Any, ...] | None = connection.execute(query, values).fetchone()
             return row
     except sqlite3.Error:
@@ -121,7 +130,7 @@ def _make(database: Path, experiment: str, root: Path) -> None:
     """Make a new store beside its place and rename it: a kill in between leaves nothing that looks like a store."""
     fresh = database.with_name(f".{database.name}.{os.getpid()}.tmp")
     try:
-        _child(["gansweep.runs.mlflow", f"sqlite:///{fresh}", experiment, str(root)], database)
+        _child(["gansweep.runs.mlflow", sqlite_uri(fresh), experiment, str(root)], database)
         os.replace(fresh, database)
     finally:
         fresh.unlink(missing_ok=True)
@@ -139,7 +148,7 @@ def _migrate(database: Path) -> None:
     with contextlib.closing(sqlite3.connect(database)) as source, contextlib.closing(sqlite3.connect(kept)) as copy:
         source.backup(copy)
     try:
-        _child(["mlflow", "db", "upgrade", f"sqlite:///{database}"], database)
+        _child(["mlflow", "db", "upgrade", sqlite_uri(database)], database)
     except UserError as error:
         raise UserError(f"{error}; MLflow {mlflow_version()} cannot migrate it, a copy as it was is {kept}") from error
     if _revision(database) == before:  # it was current already

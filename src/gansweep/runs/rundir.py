@@ -22,6 +22,15 @@ RECORD_FILE = "run.json"
 TRAINING = "training"
 # A helper that was stopped while it held the lock must not stop the training process for longer than this.
 _LOCK_WAIT_S = 10.0
+_NONE = type(None)
+_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("run_id", "status"), (str,)),
+    **dict.fromkeys(("name", "kind", "host", "mlflow_run_id", "created", "finished", "reason"), (str, _NONE)),
+    **dict.fromkeys(("pid", "last_step", "steps"), (int, _NONE)),
+    "pid_start": (float, int, _NONE),
+    **dict.fromkeys(("tracking", "parent", "sweep"), (dict, _NONE)),
+    "overrides": (list, _NONE),
+}
 
 
 @dataclass
@@ -87,7 +96,10 @@ def timestamp(time_ms: int | None = None) -> str:
 
 def is_run_dir(path: Path) -> bool:
     """Say whether `path` holds a run."""
-    return (path / RECORD_FILE).is_file()
+    try:
+        return (path / RECORD_FILE).is_file()
+    except OSError:  # a folder that may not be looked into
+        return False
 
 
 def read(run_dir: Path) -> dict[str, Any]:
@@ -101,7 +113,19 @@ def read(run_dir: Path) -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read ({error})") from error
     if not isinstance(record, dict) or "run_id" not in record or "status" not in record:
         raise UserError(f"{path}: not a run's record (no run_id or status in it)")
+    _check_types(path, record)
     return record
+
+
+def _check_types(path: Path, record: dict[str, Any]) -> None:
+    """Raise UserError when a field of the record at `path` is not of its type: somebody else has written to it."""
+    for name, types in _TYPES.items():
+        value = record.get(name)
+        if not isinstance(value, types) or isinstance(value, bool):
+            need = " or ".join("nothing" if kind is type(None) else kind.__name__ for kind in types)
+            raise UserError(f"{path}: damaged ({name} is {value!r}, not {need})")
+    if record["status"] == "RUNNING" and any(record.get(name) is None for name in ("host", "pid", "pid_start")):
+        raise UserError(f"{path}: damaged (RUNNING, but without the host, pid and pid_start of its process)")
 
 
 def create(run_dir: Path, record: RunRecord) -> Run:

@@ -19,6 +19,7 @@ from gansweep.runs.launch import LOCK_FILE, read_state, write_state
 from gansweep.runs.liveness import alive, mark_dead, this_process
 from gansweep.runs.outbox import Outbox
 from gansweep.runs.rundir import Run
+from gansweep.runs.wire import Unreachable
 
 _POLL_S = 0.2
 _LOOK_AT_TRAINER_S = 2.0
@@ -32,7 +33,7 @@ class Sender:
 
     def __init__(self, run_dir: Path) -> None:
         self.run = Run(run_dir, rundir.read(run_dir))
-        self.box = Outbox(run_dir)
+        self.box = Outbox(run_dir, told=lambda: self._say("sending"))
         self._me = this_process()
         self._backoff_s = _FIRST_BACKOFF_S
         self._looked_s = time.monotonic()
@@ -55,8 +56,6 @@ class Sender:
                 time.sleep(_POLL_S)
 
     def _send(self) -> bool:
-        from gansweep.runs.mlflow import Unreachable
-
         try:
             self.box.send()
         except Unreachable as error:

@@ -24,6 +24,17 @@ _FSYNC_EVERY_S = 10.0
 _TAIL_BYTES = 64 * 1024
 _NOT_JSON = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
+# The fields, besides `t`, that a line of a kind cannot be read without.
+_FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
+    "scalar": {"key": (str,), "value": (int, float), "step": (int,)},
+    "image": {"key": (str,), "path": (str,), "step": (int,)},
+    "file": {"path": (str,), "to": (str,)},
+    "forget": {"path": (str,), "to": (str,)},
+    "tags": {"tags": (dict,)},
+    "start": {"record": (dict,)},
+    "finish": {"status": (str,)},
+}
+
 
 class Point(NamedTuple):
     """One value of one metric; `time_ms` since 1970."""
@@ -127,7 +138,7 @@ def repair_tail(path: Path) -> None:
 
 
 def lines(path: Path, offset: int = 0) -> Iterator[tuple[int, dict[str, Any] | None]]:
-    """Yield (offset behind it, content) of every whole line from `offset`; None for what is no JSON."""
+    """Yield (offset behind it, content) of every whole line from `offset`; None for what cannot be read."""
     if not path.exists():
         return
     with path.open("rb") as file:
@@ -201,8 +212,23 @@ def _tail(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
+    """Return a line's entry; None for what is no JSON, or lacks a field of its kind: readers then need not look."""
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return entry if isinstance(entry, dict) and "kind" in entry else None
+    if not isinstance(entry, dict) or not isinstance(entry.get("kind"), str):
+        return None
+    needed = {"t": (int,)} | _FIELDS.get(entry["kind"], {})
+    whole = all(isinstance(entry.get(name), types) for name, types in needed.items())
+    return entry if whole and (entry["kind"] != "start" or _is_start(entry["record"])) else None
+
+
+def _is_start(record: dict[str, Any]) -> bool:
+    files = record.get("files")
+    return (
+        isinstance(record.get("params"), dict)
+        and isinstance(files, list)
+        and all(isinstance(file, str) for file in files)
+        and isinstance(record.get("dataset"), (dict, type(None)))
+    )

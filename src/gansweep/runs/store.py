@@ -69,8 +69,8 @@ def find(target: str, cwd: Path | None = None) -> Run:
     UserError when nothing or more than one thing matches, naming the nearest or the matches.
     """
     base = cwd or Path.cwd()
-    path = base / Path(target).expanduser()
-    if path.exists():
+    path = _path(target, base)
+    if _exists(path):
         return _at_path(path, target)
     if _ID.fullmatch(target):
         return _by_id(target, base)
@@ -80,8 +80,8 @@ def find(target: str, cwd: Path | None = None) -> Run:
 
 def find_many(target: str, cwd: Path | None = None) -> list[Run]:
     """Return the runs that `target` names: those of a sweep directory by job number, or the one of `find`."""
-    path = (cwd or Path.cwd()) / Path(target).expanduser()
-    if path.is_dir() and not is_run_dir(path):
+    path = _path(target, cwd)
+    if _exists(path) and path.is_dir() and not is_run_dir(path):
         runs = runs_below(path, 3)
         if runs:
             return sorted(runs, key=_job)
@@ -93,8 +93,8 @@ def resolve_checkpoint(target: str, cwd: Path | None = None) -> tuple[Run | None
 
     A checkpoint file that lies in no run directory gives (None, file). The file's content is not looked at.
     """
-    path = (cwd or Path.cwd()) / Path(target).expanduser()
-    if path.is_file():
+    path = _path(target, cwd)
+    if _exists(path) and path.is_file():
         owner = _owner(path)
         return (open_run(owner) if owner else None), path.absolute()
     run = find(target, cwd)
@@ -105,6 +105,23 @@ def resolve_checkpoint(target: str, cwd: Path | None = None) -> tuple[Run | None
     if others:
         return run, others[-1]
     raise UserError(f"{target}: run {run.id[:8]} ({run.status}) has no checkpoint yet")
+
+
+def _path(target: str, cwd: Path | None) -> Path:
+    if not target.strip():
+        raise UserError("an empty TARGET: name a run directory, a file in it, or a run id")
+    try:
+        return (cwd or Path.cwd()) / Path(target).expanduser()
+    except RuntimeError as error:  # ~somebody who is nobody
+        raise UserError(f"{target}: {error}") from error
+
+
+def _exists(path: Path) -> bool:
+    """Say whether there is such a path; False where that may not be looked at, or the name cannot be one."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _at_path(path: Path, target: str) -> Run:
@@ -158,7 +175,7 @@ def _from_database(prefix: str, base: Path) -> list[Run]:
         "where d.key = 'gansweep.run_dir' and (d.run_uuid like :p or i.value like :p)"
     )
     try:
-        connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=1.0)
+        connection = sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=1.0)
         try:
             rows = connection.execute(query, {"p": prefix + "%"}).fetchall()
         finally:

@@ -208,6 +208,8 @@ def open_tracker(cfg: TrackerSettings, run_dir: Path, resume: bool = False, *, r
 def wait_for_sender(run_dir: Path, sender: subprocess.Popen[bytes], drain_s: float, report: Report = say) -> bool:
     """Wait until all of the spool is sent, at most `drain_s` seconds; otherwise say in one line how to send the rest.
 
+    What the tracker refused is said in one line too.
+
     Does not wait on when the tracker was tried after this call and could not be reached.
     """
     begun = time.time()
@@ -223,6 +225,9 @@ def wait_for_sender(run_dir: Path, sender: subprocess.Popen[bytes], drain_s: flo
         pass
     if unsent_bytes(run_dir):
         report(f"not all of this run is in the tracker yet; send the rest with: gansweep sync {run_dir}")
+        return False
+    if refused := read_state(run_dir).get("refused"):
+        report(f"the tracker refused {refused} entries of this run; which and why: {run_dir / SENDER_LOG}")
         return False
     return True
 

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import IO
 
 from gansweep.errors import Missing, UserError
-from gansweep.runs.location import answers, artifact_root, sqlite_path
+from gansweep.runs.location import answers, artifact_root, artifact_uri, sqlite_path
 from gansweep.runs.view import share
 
 _HOST = "127.0.0.1"
@@ -96,7 +96,7 @@ def end_group(server: subprocess.Popen[bytes]) -> None:
 
 def _command(uri: str, port: int) -> list[str]:
     root = artifact_root(uri)
-    place = ["--default-artifact-root", str(root)] if root else []
+    place = ["--default-artifact-root", artifact_uri(root)] if root else []
     return [
         *(sys.executable, "-P", "-m", "mlflow", "server", "--backend-store-uri", uri, *place),
         *("--host", _HOST, "--port", str(port), "--workers", "1"),

@@ -18,6 +18,18 @@ _NOT_IN_KEY = re.compile(r"[^\w\-. :/]")
 _NOT_IN_IMAGE_KEY = re.compile(r"[^A-Za-z0-9_\-./ ]")
 
 
+class Unreachable(Exception):
+    """The tracker did not take what was sent, and may take it later."""
+
+
+class Refused(Exception):
+    """The tracker will never take what was sent."""
+
+
+class RunLost(Exception):
+    """The tracker no longer knows the run: its store was made anew, or the run was deleted for good."""
+
+
 def run_tags(run: Run, record: dict[str, Any]) -> dict[str, str]:
     """Return the tags that the MLflow run is made with."""
     tags = {
