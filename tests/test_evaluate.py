@@ -160,9 +160,13 @@ def test_a_copied_checkpoint_is_scored_and_written_nowhere(
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    shutil.copy(last(run), elsewhere / "copy.pt")
+    payload = checkpoint.load(last(run))
+    tiny = payload["config"]["judge"]["_target_"]
+    # A copy's config may name no code of one's own; the command line may.
+    payload["config"]["judge"]["_target_"] = "gansweep.metrics.inception.InceptionJudge"
+    checkpoint.save(elsewhere / "copy.pt", payload)
     monkeypatch.chdir(elsewhere)
-    (done,) = evaluate("copy.pt")
+    (done,) = evaluate("copy.pt", [f"judge._target_={tiny}"])
     assert done.run is None and "written nowhere" in capsys.readouterr().out
     assert sorted(path.name for path in elsewhere.iterdir()) == ["copy.pt"] and not scores(run)
 
