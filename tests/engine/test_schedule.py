@@ -110,7 +110,10 @@ def square(step: int, base: float) -> float:
     [
         ({"kind": "decai"}, "did you mean 'decay'"),
         ({"kind": "decay", "every_steps": 5}, "multiply_by"),
-        ({"kind": "decay", "every_steps": 0, "multiply_by": 0.5}, r"schedule\.curves\.scales\.kld \(kind=decay\)"),
+        (
+            {"kind": "decay", "every_steps": 0, "multiply_by": 0.5},
+            r"schedule\.curves\.scales\.kld\.every_steps=0: must be greater than 0",
+        ),
         ({"kind": "warmup"}, "steps"),
         ({"kind": "function", "path": "nowhere.f"}, "nowhere"),
     ],
