@@ -13,6 +13,7 @@ import threading
 import time
 import webbrowser
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import FrameType
 from typing import IO
 
@@ -31,7 +32,7 @@ def serve(
     open_browser: bool = True,
     experiment: str = "gansweep",
     *,
-    tell: Callable[[str], None] = print,
+    tell: Callable[[str], None] = partial(print, flush=True),
 ) -> int:
     """Serve the UI of the store at `uri` until Ctrl-C or SIGTERM; returns the exit status (0).
 
