@@ -13,7 +13,6 @@ import threading
 import time
 import webbrowser
 from collections.abc import Callable, Iterator
-from functools import partial
 from types import FrameType
 from typing import IO
 
@@ -26,13 +25,17 @@ _START_S = 120.0
 _END_S = 10.0
 
 
+def _tell(line: str) -> None:
+    print(line, flush=True)  # who reads this through a pipe waits for it
+
+
 def serve(
     uri: str,
     port: int = 5000,
     open_browser: bool = True,
     experiment: str = "gansweep",
     *,
-    tell: Callable[[str], None] = partial(print, flush=True),
+    tell: Callable[[str], None] = _tell,
 ) -> int:
     """Serve the UI of the store at `uri` until Ctrl-C or SIGTERM; returns the exit status (0).
 
