@@ -24,7 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A user's own losses and systems lie where the user stands; last, so that no file there hides one of ours.
         if os.getcwd() not in sys.path:
             sys.path.append(os.getcwd())
-        return _dispatch(words)
+        code = _dispatch(words)
+        sys.stdout.flush()  # here, where a reader that has gone is met, not while the interpreter ends
+        return code
     except GansweepError as error:
         print(f"gansweep: {error}", file=sys.stderr)
         return error.exit_code
