@@ -1,4 +1,4 @@
-"""Shared by all tests: one thread, a cache of its own, settings composed from the real conf/, a few pictures."""
+"""Shared by all tests: one thread, one seed, a cache of its own, settings from the real conf/, a few pictures."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from gansweep.config.settings import Settings
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
+def _one_thread_and_seed() -> None:
     torch.set_num_threads(1)
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")
