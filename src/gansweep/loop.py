@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from gansweep.config.settings import Settings
-from gansweep.data import Batches
+from gansweep.data import Feed
+from gansweep.engine.drive import Driver
 from gansweep.engine.schedule import Timetable
 from gansweep.engine.step import EagerEngine
 from gansweep.errors import RunFailed
@@ -39,7 +40,8 @@ class Parts:
     device: torch.device
     engine: EagerEngine
     plan: Timetable
-    batches: Batches
+    feed: Feed
+    driver: Driver
     observer: Observer
     tracker: Tracker
     keeper: Keeper
@@ -85,11 +87,10 @@ class Loop:
         parts = self.parts
         groups = parts.plan.at(self.step)
         count = parts.plan.batches(self.step)
-        batches = [parts.batches.batch(self.batches_used + n) for n in range(count)]
+        raws = [parts.feed.raw(self.batches_used + n) for n in range(count)]
+        parts.driver.take(self.step, groups, raws, self.meter)
         self.batches_used += count
-        metrics = parts.engine.step(self.step, groups, batches)
         self.step += 1
-        self.meter.add(metrics, self.step)
         for group in groups:
             for entry in group:
                 if not entry.watch:
@@ -200,7 +201,7 @@ class Loop:
     def load_state_dict(self, payload: Mapping[str, Any]) -> None:
         """Go on from a checkpoint's payload."""
         self.parts.engine.load_state_dict({**payload, "updates": payload["counters"]["updates"]})
-        self.meter.load_state_dict(payload["meter"], self.parts.device)
+        self.meter.load_state_dict(payload["meter"])
         self.step = payload["step"]
         self.batches_used = payload["counters"]["batches_used"]
         self.turns = dict(payload["counters"]["turns"])

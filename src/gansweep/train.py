@@ -11,15 +11,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 
 from gansweep import describe
+from gansweep.arithmetic import set_arithmetic
 from gansweep.assemble import build_engine, build_system, check, check_reach, pick_device, warm_start
 from gansweep.config.explain import validate
 from gansweep.config.settings import Settings
-from gansweep.data import Batches, Dataset, open_data
+from gansweep.data import Batches, Dataset, open_data, open_feed
+from gansweep.engine.graph import open_driver
 from gansweep.engine.schedule import Timetable
 from gansweep.engine.step import EagerEngine
 from gansweep.errors import RunFailed, UserError
@@ -29,7 +31,7 @@ from gansweep.runs import checkpoint, rundir, store
 from gansweep.runs.liveness import settle_before_resume
 from gansweep.runs.record import RunRecord
 from gansweep.runs.rundir import Run
-from gansweep.runs.tracker import open_tracker
+from gansweep.runs.tracker import Tracker, open_tracker
 from gansweep.trust import refuse_foreign_code
 
 __all__ = ["Outcome", "build_system", "check", "resume", "train"]
@@ -58,24 +60,29 @@ def train(settings: Settings, run_dir: Path, overrides: list[str], sweep: Mappin
     """
     check(settings)
     run_dir = run_dir.absolute()
-    _set_arithmetic(settings)
+    set_arithmetic(settings.runtime)
     device = pick_device(settings.runtime.device)
     dataset = open_data(settings.data, progress=settings.runtime.progress)
-    engine, plan, batches = _learning_side(settings, dataset, device)
+    learning = _learning_side(settings, dataset, device)
+    engine = learning.engine
     parent = warm_start(settings, engine)
-    _refuse_unreached(settings, engine, plan, batches)
+    _refuse_unreached(settings, learning)
     keeper = checkpoint.Keeper(run_dir / "checkpoints", settings.checkpoint)
     observer = Observer(settings, dataset, engine, device)
     state = engine.state_dict()
     moments = 2 * checkpoint.payload_bytes(state["nets"])  # Adam's; made in the first step
     checkpoint.check_room(run_dir, keeper.bytes_needed(checkpoint.payload_bytes(state) + moments))
-    notes = [*describe.previews(settings, engine), *observer.notes, *describe.range_notes(engine, batches.batch(0))]
+    notes = [
+        *describe.previews(settings, engine),
+        *observer.notes,
+        *describe.range_notes(engine, learning.batches.batch(0)),
+    ]
     tracker = open_tracker(settings.tracker, run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     record = describe.record(settings, run_dir, overrides, sweep, dataset, parent, device)
     rundir.create(run_dir, record)
     identity = describe.data_identity(dataset)
-    parts = Parts(settings, run_dir, record.run_id, identity, device, engine, plan, batches, observer, tracker, keeper)
+    parts = _parts(settings, run_dir, record.run_id, identity, device, learning, observer, tracker, keeper)
     with rundir.claim(run_dir), _log_file(run_dir):
         return _see_through(Loop(parts), record, notes)
 
@@ -105,7 +112,7 @@ def _resume(run: Run) -> Outcome:
     if payload["step"] >= settings.steps and run.status == "FINISHED":
         message = f"run {run.id[:8]} is finished: {payload['step']} of {settings.steps} steps"
         return Outcome("FINISHED", run.id, run.dir, payload["step"], dict(payload["losses"]), message=message)
-    _set_arithmetic(settings)
+    set_arithmetic(settings.runtime)
     device = pick_device(settings.runtime.device)
     dataset = open_data(settings.data, progress=settings.runtime.progress)
     identity = describe.data_identity(dataset)
@@ -115,11 +122,11 @@ def _resume(run: Run) -> Outcome:
                 f"run {run.id[:8]} was trained on other data: {part} {then[:12]} then, {identity[part][:12]} now; "
                 "the same pictures, held out alike, are needed to go on exactly"
             )
-    engine, plan, batches = _learning_side(settings, dataset, device)
+    learning = _learning_side(settings, dataset, device)
     keeper = checkpoint.Keeper(run.checkpoint_dir, settings.checkpoint)
     tracker = open_tracker(settings.tracker, run.dir, resume=True)
-    observer = Observer(settings, dataset, engine, device)
-    loop = Loop(Parts(settings, run.dir, run.id, identity, device, engine, plan, batches, observer, tracker, keeper))
+    observer = Observer(settings, dataset, learning.engine, device)
+    loop = Loop(_parts(settings, run.dir, run.id, identity, device, learning, observer, tracker, keeper))
     loop.load_state_dict(payload)
     parent, sweep = record["parent"], record["sweep"]
     again = describe.record(settings, run.dir, record["overrides"], sweep, dataset, parent, device, run.id)
@@ -132,9 +139,15 @@ def _resume(run: Run) -> Outcome:
         return _see_through(loop, again, notes)
 
 
-def _learning_side(
-    settings: Settings, dataset: Dataset, device: torch.device
-) -> tuple[EagerEngine, Timetable, Batches]:
+class Learning(NamedTuple):
+    """What is learnt, when, and from what."""
+
+    engine: EagerEngine
+    plan: Timetable
+    batches: Batches
+
+
+def _learning_side(settings: Settings, dataset: Dataset, device: torch.device) -> Learning:
     engine, plan = build_engine(settings, device)
     batches = Batches(
         dataset,
@@ -154,7 +167,25 @@ def _learning_side(
             raise UserError(
                 f"data: field '{name}' is {found} a sample, the system takes {spec.shape}; see data.size, data.channels"
             )
-    return engine, plan, batches
+    return Learning(engine, plan, batches)
+
+
+def _parts(
+    settings: Settings,
+    run_dir: Path,
+    run_id: str,
+    data: dict[str, str],
+    device: torch.device,
+    learning: Learning,
+    observer: Observer,
+    tracker: Tracker,
+    keeper: checkpoint.Keeper,
+) -> Parts:
+    """Return what the loop works with: the feed and the driver are those that fit the device."""
+    engine, plan, batches = learning
+    feed = open_feed(batches)
+    driver = open_driver(settings.runtime.engine, engine, feed.finish, device, log.info)
+    return Parts(settings, run_dir, run_id, data, device, engine, plan, feed, driver, observer, tracker, keeper)
 
 
 def _see_through(loop: Loop, record: RunRecord, notes: list[str]) -> Outcome:
@@ -213,22 +244,14 @@ def _outcome(loop: Loop, status: str, message: str) -> Outcome:
     )
 
 
-def _refuse_unreached(settings: Settings, engine: EagerEngine, plan: Timetable, batches: Batches) -> None:
-    lost = check_reach(settings, engine, plan, batches.batch(0))
+def _refuse_unreached(settings: Settings, learning: Learning) -> None:
+    lost = check_reach(settings, learning.engine, learning.plan, learning.batches.batch(0))
     if not lost:
         return
     message = f"charged terms that give no gradient to what their phase learns: {', '.join(lost)}"
     if settings.runtime.reach == "error":
         raise UserError(f"{message}; remove them (scales.{lost[0].split('/')[1]}=null) or say runtime.reach=warn")
     log.warning(message)
-
-
-def _set_arithmetic(settings: Settings) -> None:
-    if settings.runtime.threads is not None:
-        torch.set_num_threads(settings.runtime.threads)
-    if torch.cuda.is_available():
-        torch.use_deterministic_algorithms(settings.runtime.deterministic, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 @contextmanager

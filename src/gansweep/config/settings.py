@@ -98,13 +98,16 @@ class RuntimeSettings(Node):
     """`runtime`: on what and how a run computes; none of it may change what is learnt but for rounding."""
 
     device: Device = "auto"
+    engine: Literal["auto", "eager", "graph"] = "auto"
+    compile: Flag = False
     precision: Literal["fp32", "bf16", "fp64"] = "fp32"
+    tf32: Flag = True
     threads: Count | None = None
     channels_last: Flag = True
     accumulate: Count = 1
     ema_decay: OpenShare | None = None
     reach: Literal["error", "warn"] = "error"
-    deterministic: Flag = True
+    deterministic: Flag = False
     progress: Flag = True
     fp32_nets: Names = Field(default_factory=list)
 

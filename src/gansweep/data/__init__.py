@@ -8,13 +8,24 @@ from gansweep.data.batches import Batches
 from gansweep.data.cache import open_cached
 from gansweep.data.checks import check_settings, reader_class
 from gansweep.data.dataset import Dataset
+from gansweep.data.feed import Feed, open_feed
 from gansweep.data.normalize import invertible, normalize, to_uint8
 from gansweep.data.source import Source
 
 if TYPE_CHECKING:
     from gansweep.config.settings import DataSettings
 
-__all__ = ["Batches", "Dataset", "check_settings", "invertible", "normalize", "open_data", "to_uint8"]
+__all__ = [
+    "Batches",
+    "Dataset",
+    "Feed",
+    "check_settings",
+    "invertible",
+    "normalize",
+    "open_data",
+    "open_feed",
+    "to_uint8",
+]
 
 
 def open_data(cfg: DataSettings, *, progress: bool = True) -> Dataset:

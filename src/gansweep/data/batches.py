@@ -34,12 +34,14 @@ class Batches:
         dtype: torch.dtype = torch.float32,
         shuffle: bool = True,
         channels_last: bool = False,
+        shard: tuple[int, int] = (0, 1),
     ) -> None:
         """Prepare batches of `batch_size` of `rows`.
 
         Each epoch is a new order made from (seed, epoch); its last, partial batch is dropped. With `flip` every image
-        is mirrored left to right with probability 1/2, decided from (seed, index). Raises UserError when a batch is
-        larger than the rows or a field is not in the set.
+        is mirrored left to right with probability 1/2, decided from (seed, index). `shard` (k, n) hands out the k-th of
+        n equal parts of each batch, as one of n processes sees it. Raises UserError when a batch is larger than the
+        rows, is not divided by n, or a field is not in the set.
         """
         check_kind(normalize)
         if batch_size < 1:
@@ -49,6 +51,8 @@ class Batches:
                 f"batch_size={batch_size} is more than the {len(rows):,} pictures of {dataset.source} "
                 f"it is drawn from: at most {len(rows)} is possible"
             )
+        if batch_size % shard[1]:
+            raise UserError(f"batch_size={batch_size} is not divided by the {shard[1]} processes that share it")
         dataset.require([name for name in fields if name != "image"])
         self.dataset, self.rows, self.batch_size, self.seed = (
             dataset,
@@ -59,6 +63,8 @@ class Batches:
         self.flip, self.normalize, self.shuffle = flip, normalize, shuffle
         self.fields, self.device, self.dtype = fields, torch.device(device), dtype
         self.channels_last = channels_last
+        part = batch_size // shard[1]
+        self._part = slice(shard[0] * part, (shard[0] + 1) * part)
         # One cache per object: an epoch's order is asked for once a batch, and seldom more than two epochs are in play.
         self._order = functools.lru_cache(maxsize=2)(self._make_order)
 
@@ -68,10 +74,16 @@ class Batches:
         return len(self.rows) // self.batch_size
 
     def rows_of(self, index: int) -> NDArray[np.int64]:
-        """Return the row numbers of batch `index`, in the batch's order."""
+        """Return the row numbers of batch `index` (of this shard's part of it), in the batch's order."""
         epoch, place = divmod(index, self.steps_per_epoch)
         cut = slice(place * self.batch_size, (place + 1) * self.batch_size)
-        return self.rows[self._order(epoch)[cut]] if self.shuffle else self.rows[cut]
+        return (self.rows[self._order(epoch)[cut]] if self.shuffle else self.rows[cut])[self._part]
+
+    def mirrored(self, index: int) -> NDArray[np.bool_]:
+        """Return which images of batch `index` (of this shard's part of it) are mirrored; none without `flip`."""
+        if not self.flip:
+            return np.zeros(self._part.stop - self._part.start, dtype=np.bool_)
+        return (self._random(_FLIP, index).random(self.batch_size) < 0.5)[self._part]
 
     def batch(self, index: int) -> dict[str, Tensor]:
         """Return batch `index` (from 0): `image` float (B, C, H, W), other fields asked for, `index` int64 rows (B)."""
@@ -88,7 +100,7 @@ class Batches:
     def _images(self, rows: NDArray[np.int64], index: int) -> Tensor:
         taken = np.take(self.dataset.images, rows, axis=0)
         if self.flip:
-            mirrored = self._random(_FLIP, index).random(len(rows)) < 0.5
+            mirrored = self.mirrored(index)
             taken[mirrored] = taken[mirrored][..., ::-1]
         # Bytes are laid out and moved before they become floats: a quarter of the traffic.
         pixels = _channels_last(taken) if self.channels_last else torch.from_numpy(taken)

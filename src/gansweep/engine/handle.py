@@ -38,10 +38,12 @@ class Nets:
         self._traces: list[set[str]] = []
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_"):
+            raise AttributeError(name)
         return self[name]
 
     def __getitem__(self, name: str) -> Callable[..., Any]:
-        if name.startswith("__") or name not in self._modules:
+        if name not in self._modules:
             raise AttributeError(f"no network '{name}'; the system has {', '.join(self._modules)}")
         return lambda *args, **kwargs: self._run(name, *args, **kwargs)
 

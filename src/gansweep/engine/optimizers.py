@@ -73,13 +73,16 @@ class RMSprop(torch.optim.Optimizer):
 
 def build_optimizer(params: Sequence[nn.Parameter], rates: Rates, lr: Tensor) -> torch.optim.Optimizer:
     """Return the optimizer that `rates` describes over `params`, with `lr` as its rate."""
+    # Steps counted on the device, so that a recorded step counts them too; torch has it on accelerators only.
+    shared: dict[str, Any] = {"weight_decay": rates.weight_decay, "fused": True}
+    adam: dict[str, Any] = {**shared, "eps": rates.eps, "capturable": lr.is_cuda}
     betas = (float(rates.betas[0]), float(rates.betas[1]))
     if rates.kind == "adam":
-        return torch.optim.Adam(params, lr=lr, betas=betas, eps=rates.eps, weight_decay=rates.weight_decay, fused=True)
+        return torch.optim.Adam(params, lr=lr, betas=betas, **adam)
     if rates.kind == "adamw":
-        return torch.optim.AdamW(params, lr=lr, betas=betas, eps=rates.eps, weight_decay=rates.weight_decay, fused=True)
+        return torch.optim.AdamW(params, lr=lr, betas=betas, **adam)
     if rates.kind == "sgd":
-        return torch.optim.SGD(params, lr=lr, momentum=rates.momentum, weight_decay=rates.weight_decay, fused=True)
+        return torch.optim.SGD(params, lr=lr, momentum=rates.momentum, **shared)
     return RMSprop(params, lr, rates.alpha, rates.eps, rates.weight_decay, rates.momentum)
 
 

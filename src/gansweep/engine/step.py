@@ -6,7 +6,7 @@ hooks, memory, running means. Nothing here reads a device value: metrics come ou
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -29,7 +29,8 @@ class EagerEngine:
 
     `charged` is each phase's terms after the scales have removed some and a user has added some. `learnt` lists each
     network's learnt parameters, `rates` its optimizer settings. `micro_batches` cuts batch and noise; gradients are the
-    mean over the parts. `low_precision` is bf16's dtype or None; `fp32_nets` are kept out of it.
+    mean over the parts. `low_precision` is bf16's dtype or None; `fp32_nets` are kept out of it. `average` replaces a
+    turn's gradients by their means over the processes that share a batch.
     """
 
     def __init__(
@@ -44,7 +45,9 @@ class EagerEngine:
         micro_batches: int = 1,
         low_precision: torch.dtype | None = None,
         fp32_nets: tuple[str, ...] = (),
+        average: Callable[[list[Tensor]], None] | None = None,
     ):
+        self.average = average
         self.system, self.charged, self.knobs, self.noise = system, charged, knobs, noise
         self.phases: dict[str, Phase] = {phase.name: phase for phase in system.phases}
         self.nets = Nets(system.nets, low_precision, fp32_nets)
@@ -67,23 +70,31 @@ class EagerEngine:
         A phase with several turns reports their mean.
         """
         self.knobs.advance(step)
+        return self.run(groups, batches, self.draw(step, groups, len(next(iter(batches[0].values())))))
+
+    def draw(self, step: int, groups: Sequence[Group], batch_size: int) -> dict[int, dict[str, Tensor]]:
+        """Return the noise of each draw that the groups ask for."""
+        draws = dict.fromkeys(entry.draw for group in groups for entry in group)
+        return {draw: self.noise.draw(self.system.noise, batch_size, step, draw) for draw in draws}
+
+    def run(
+        self,
+        groups: Sequence[Group],
+        batches: Sequence[Mapping[str, Tensor]],
+        noises: Mapping[int, Mapping[str, Tensor]],
+    ) -> Metrics:
+        """Do the groups on these batches with this noise: device work alone, so that a step can be recorded."""
         entries = [entry for group in groups for entry in group]
         context = StepContext(entries, self.system.shared, self.updates)
         gathered: dict[str, list[Tensor]] = {}
-        noises: dict[int, dict[str, Tensor]] = {}
         learnt: set[str] = set()
         position = 0
         for group in groups:
             gradients: dict[int, list[Tensor | None]] = {}
             lookers: dict[int, Looker] = {}
             for entry in group:
-                batch = batches[entry.batch]
-                if entry.draw not in noises:
-                    noises[entry.draw] = self.noise.draw(
-                        self.system.noise, len(next(iter(batch.values()))), step, entry.draw
-                    )
                 gradients[position], lookers[position] = self._turn(
-                    context, position, batch, noises[entry.draw], gathered
+                    context, position, batches[entry.batch], noises[entry.draw], gathered
                 )
                 position += 1
             for at, gradient in gradients.items():
@@ -136,8 +147,11 @@ class EagerEngine:
         for name in found[0]:
             values = [metrics[name] for metrics in found]
             gathered.setdefault(name, []).append(_mean(values))
+        present = [g for g in sums if g is not None]
         if self.micro_batches > 1:
-            torch._foreach_div_([g for g in sums if g is not None], self.micro_batches)
+            torch._foreach_div_(present, self.micro_batches)
+        if self.average is not None and present:
+            self.average(present)
         return sums, look
 
     def _charge(self, phase: Phase, look: Looker) -> tuple[Tensor, Metrics]:
@@ -206,6 +220,19 @@ class EagerEngine:
         """Return the networks to look at: the running means where there are any (and `ema`), else the live ones."""
         means: Mapping[str, nn.Module] = self.ema.nets if self.ema is not None and ema else {}
         return {name: means.get(name, net) for name, net in self.system.nets.items()}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return every tensor that a step may change, by name; an optimizer's are there from its first step on."""
+        found: dict[str, Tensor] = {}
+        for name, net in self.system.nets.items():
+            found |= {f"nets.{name}.{key}": value for key, value in net.state_dict(keep_vars=True).items()}
+        for name, net in (self.ema.nets if self.ema is not None else {}).items():
+            found |= {f"ema.{name}.{key}": value for key, value in net.state_dict(keep_vars=True).items()}
+        for name, optimizer in self.optimizers.items():
+            for n, parameter in enumerate(self.learnt[name]):
+                state = optimizer.state.get(parameter, {})
+                found |= {f"optimizers.{name}.{n}.{k}": v for k, v in state.items() if isinstance(v, Tensor)}
+        return found | {f"memory.{name}": value for name, value in self.system.memory.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a later step depends on, as tensors and plain containers."""
