@@ -9,9 +9,8 @@ import torch
 from torch import nn
 
 from gansweep.engine.handle import Nets
-from gansweep.nets.blocks import ConfigError, Spectral, initialise, normalise
+from gansweep.nets.blocks import ConfigError, Spectral, halvings, initialise, normalise
 from gansweep.nets.vae import Same, SameTranspose
-from gansweep.nets.vaegan import halvings
 
 
 @pytest.mark.parametrize("kind", ["linear", "conv", "transpose"])

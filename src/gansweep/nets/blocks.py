@@ -1,8 +1,9 @@
-"""Parts that every network is made of: activations, norms, spectral normalisation, initialisers."""
+"""Parts that every network is made of: sizes, activations, norms, strided convolutions up and down, initialisers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -47,6 +48,33 @@ def at_least_one(**sizes: int) -> None:
     for key, value in sizes.items():
         if not isinstance(value, int) or value < 1:
             raise ConfigError(f"model.{key}={value}: must be a whole number, at least 1")
+
+
+def halvings(size_px: int, levels: int | None, smallest_px: int = 4) -> int:
+    """Return how often `size_px` is halved: down to `smallest_px` unless `levels` says otherwise.
+
+    A size that the total stride does not divide is a ConfigError naming the nearest sizes that would do.
+    """
+    if levels is None:
+        levels = 0
+        while size_px > 0 and smallest_px << levels < size_px:
+            levels += 1
+        wanted = smallest_px << levels
+        if wanted != size_px or levels == 0:
+            near = f"{max(wanted // 2, 2 * smallest_px)} or {max(wanted, 4 * smallest_px)}"
+            raise ConfigError(f"data.size={size_px}: not {smallest_px} px doubled some times; nearest: {near}")
+    if levels < 1 or size_px % (1 << levels):
+        stride = 1 << max(levels, 1)
+        near = f"{size_px // stride * stride or stride} or {(size_px // stride + 1) * stride}"
+        raise ConfigError(
+            f"data.size={size_px}: not divided by the total stride {stride} of model.levels={levels}; nearest: {near}"
+        )
+    return levels
+
+
+def scaled(width: int, factor: float) -> int:
+    """Return `width` channels times `factor`, at least one."""
+    return max(1, round(width * factor))
 
 
 def activation(name: str, slope: float = 0.2) -> nn.Module:
@@ -119,6 +147,71 @@ class Spectral(nn.Module):
             )
         assert isinstance(layer, nn.Conv2d)
         return F.conv2d(inputs, weight, layer.bias, layer.stride, layer.padding, layer.dilation, layer.groups)
+
+
+def biased(part: Mapping[str, Any]) -> bool:
+    """Tell whether the weighted layers of `part` have biases: asked for, or no norm layer behind them brings one."""
+    return bool(part["conv_bias"]) or part["norm"] in ("none", "spectral")
+
+
+class Down(nn.Module):
+    """Convolution with a stride, norm, activation; keeps (stride 1, odd kernel) or halves (stride 2) the side."""
+
+    def __init__(
+        self, channels_in: int, channels_out: int, kernel: int, stride: int, bias: bool, part: Mapping[str, Any]
+    ):
+        super().__init__()
+        conv = nn.Conv2d(channels_in, channels_out, kernel, stride, (kernel - 1) // 2, bias=bias)
+        self.conv = weighted(conv, part["norm"])
+        self.norm = normalise(part["norm"], channels_out)
+        self.act = activation(part["act"], part["slope"])
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Return the picture's features, (B, channels_out, S/stride, S/stride)."""
+        return self.act(self.norm(self.conv(pictures)))
+
+
+def downs(
+    channels: int, widths: Sequence[int], kernel: int, part: Mapping[str, Any], first_bias: bool
+) -> nn.Sequential:
+    """Return one `Down` of stride 2 for each of `widths`; as all lists have it, the first has no norm layer."""
+    layers: list[nn.Module] = []
+    before = channels
+    for level, width in enumerate(widths):
+        own = {**part, "norm": "none"} if level == 0 and part["norm"] != "spectral" else part
+        layers.append(Down(before, width, kernel, 2, first_bias if level == 0 else biased(part), own))
+        before = width
+    return nn.Sequential(*layers)
+
+
+class Up(nn.Module):
+    """Transposed convolution that doubles the side, norm, activation."""
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int, part: Mapping[str, Any], last: bool = False):
+        super().__init__()
+        padding = (kernel - 1) // 2
+        extra = 2 + 2 * padding - kernel
+        norm = "none" if last and part["norm"] != "spectral" else part["norm"]
+        bias = part["conv_bias"] or (norm in ("none", "spectral") and not last)
+        conv = nn.ConvTranspose2d(channels_in, channels_out, kernel, 2, padding, extra, bias=bias)
+        self.conv = weighted(conv, norm)
+        self.norm = normalise(norm, channels_out)
+        self.act = nn.Identity() if last else activation(part["act"], part["slope"])
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return features or a picture of twice the side."""
+        return self.act(self.norm(self.conv(features)))
+
+
+def ups(channels: int, widths: Sequence[int], kernel: int, part: Mapping[str, Any]) -> nn.Sequential:
+    """Return one `Up` for each of `widths`, the widest first, down to a picture that is not yet activated."""
+    steps = [*reversed(widths[:-1]), channels]
+    layers: list[nn.Module] = []
+    before = widths[-1]
+    for level, width in enumerate(steps):
+        layers.append(Up(before, width, kernel, part, last=level == len(steps) - 1))
+        before = width
+    return nn.Sequential(*layers)
 
 
 @torch.no_grad()

@@ -12,51 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gansweep.nets.blocks import ConfigError, activation, choose, normalise, weighted
-
-
-def halvings(size_px: int, levels: int | None, smallest_px: int = 4) -> int:
-    """Return how often `size_px` is halved: down to `smallest_px` unless `levels` says otherwise.
-
-    A size that the total stride does not divide is a ConfigError naming the nearest sizes that would do.
-    """
-    if levels is None:
-        levels = 0
-        while size_px > 0 and smallest_px << levels < size_px:
-            levels += 1
-        wanted = smallest_px << levels
-        if wanted != size_px or levels == 0:
-            near = f"{max(wanted // 2, 2 * smallest_px)} or {max(wanted, 4 * smallest_px)}"
-            raise ConfigError(f"data.size={size_px}: not {smallest_px} px doubled some times; nearest: {near}")
-    if levels < 1 or size_px % (1 << levels):
-        stride = 1 << max(levels, 1)
-        near = f"{size_px // stride * stride or stride} or {(size_px // stride + 1) * stride}"
-        raise ConfigError(
-            f"data.size={size_px}: not divided by the total stride {stride} of model.levels={levels}; nearest: {near}"
-        )
-    return levels
-
-
-def scaled(width: int, factor: float) -> int:
-    """Return `width` channels times `factor`, at least one."""
-    return max(1, round(width * factor))
-
-
-class Down(nn.Module):
-    """Convolution with a stride, norm, activation."""
-
-    def __init__(
-        self, channels_in: int, channels_out: int, kernel: int, stride: int, bias: bool, part: Mapping[str, Any]
-    ):
-        super().__init__()
-        conv = nn.Conv2d(channels_in, channels_out, kernel, stride, (kernel - 1) // 2, bias=bias)
-        self.conv = weighted(conv, part["norm"])
-        self.norm = normalise(part["norm"], channels_out)
-        self.act = activation(part["act"], part["slope"])
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Return the picture's features, (B, channels_out, S/stride, S/stride)."""
-        return self.act(self.norm(self.conv(pictures)))
+from gansweep.nets.blocks import ConfigError, Down, activation, biased, choose, downs, normalise, ups, weighted
 
 
 class Encoder(nn.Module):
@@ -64,16 +20,9 @@ class Encoder(nn.Module):
 
     def __init__(self, size_px: int, channels: int, widths: Sequence[int], latent: int, part: Mapping[str, Any]):
         super().__init__()
-        layers: list[nn.Module] = []
-        before = channels
-        for level, width in enumerate(widths):
-            # The published list has no norm on the first layer, and biases before the others' norms.
-            own = {**part, "norm": "none" if level == 0 and part["norm"] != "spectral" else part["norm"]}
-            bias = part["conv_bias"] or own["norm"] in ("none", "spectral")
-            layers.append(Down(before, width, part["kernel"], 2, bias, own))
-            before = width
-        self.down = nn.Sequential(*layers)
-        features = before * (size_px >> len(widths)) ** 2
+        # As published: biases on the first layer, which has no norm, and (conv_bias) in front of the others' norms too.
+        self.down = downs(channels, widths, part["kernel"], part, first_bias=True)
+        features = widths[-1] * (size_px >> len(widths)) ** 2
         self.mean = nn.Linear(features, latent)
         self.log_variance = nn.Linear(features, latent)
 
@@ -81,25 +30,6 @@ class Encoder(nn.Module):
         """Return mean and log-variance of the code, (B, latent) each."""
         features = self.down(pictures).flatten(1)
         return self.mean(features), self.log_variance(features)
-
-
-class Up(nn.Module):
-    """Transposed convolution that doubles the side, norm, activation."""
-
-    def __init__(self, channels_in: int, channels_out: int, kernel: int, part: Mapping[str, Any], last: bool = False):
-        super().__init__()
-        padding = (kernel - 1) // 2
-        extra = 2 + 2 * padding - kernel
-        norm = "none" if last and part["norm"] != "spectral" else part["norm"]
-        bias = part["conv_bias"] or (norm in ("none", "spectral") and not last)
-        conv = nn.ConvTranspose2d(channels_in, channels_out, kernel, 2, padding, extra, bias=bias)
-        self.conv = weighted(conv, norm)
-        self.norm = normalise(norm, channels_out)
-        self.act = nn.Identity() if last else activation(part["act"], part["slope"])
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Return features or a picture of twice the side."""
-        return self.act(self.norm(self.conv(features)))
 
 
 class Decoder(nn.Module):
@@ -110,18 +40,11 @@ class Decoder(nn.Module):
         self.side_px = size_px >> len(widths)
         self.width = widths[-1]
         features = self.width * self.side_px**2
-        bias = part["conv_bias"] or part["norm"] in ("none", "spectral")
-        self.project = weighted(nn.Linear(latent, features, bias=bias), part["norm"])
+        self.project = weighted(nn.Linear(latent, features, bias=biased(part)), part["norm"])
         # As published: the projection is normalised as a vector; a batch norm here has one weight for each feature.
         self.norm = normalise(part["norm"], features, flat=True)
         self.act = activation(part["act"], part["slope"])
-        steps = [*reversed(widths[:-1]), channels]
-        before = self.width
-        ups: list[nn.Module] = []
-        for level, width in enumerate(steps):
-            ups.append(Up(before, width, part["kernel"], part, last=level == len(steps) - 1))
-            before = width
-        self.up = nn.Sequential(*ups)
+        self.up = ups(channels, widths, part["kernel"], part)
 
     def forward(self, code: Tensor) -> Tensor:
         """Return pictures before their output activation, (B, C, S, S)."""
@@ -156,8 +79,7 @@ class Discriminator(nn.Module):
             layers: list[nn.Module] = []
             for n in range(block["convs"]):
                 stride = 2 if part["downsample"] == "stride" and n == block["convs"] - 1 else 1
-                bias = part["conv_bias"] or part["norm"] in ("none", "spectral")
-                layers.append(Down(before, block["channels"], part["kernel"], stride, bias, part))
+                layers.append(Down(before, block["channels"], part["kernel"], stride, biased(part), part))
                 before = block["channels"]
             if part["downsample"] == "pool":
                 layers.append(nn.MaxPool2d(2))

@@ -7,9 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from gansweep.nets.blocks import OUTPUT_RANGES, OUTPUTS, at_least_one, choose, initialise
+from gansweep.nets.blocks import OUTPUT_RANGES, OUTPUTS, at_least_one, choose, initialise, scaled
 from gansweep.nets.vae import ConvDecoder, ConvEncoder
-from gansweep.nets.vaegan import scaled
 from gansweep.system import Phase, Shared, Spec
 from gansweep.systems.parts import check_reduction, encode, kld_term, reconstruction_terms
 

@@ -14,8 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from gansweep.losses import GAN_LOSSES, gradient_penalty, mse, r1
-from gansweep.nets.blocks import OUTPUT_RANGES, OUTPUTS, ConfigError, at_least_one, choose, initialise
-from gansweep.nets.vaegan import Decoder, Discriminator, Encoder, halvings, scaled
+from gansweep.nets.blocks import (
+    OUTPUT_RANGES,
+    OUTPUTS,
+    ConfigError,
+    at_least_one,
+    choose,
+    halvings,
+    initialise,
+    scaled,
+)
+from gansweep.nets.vaegan import Decoder, Discriminator, Encoder
 from gansweep.system import Look, Phase, Shared, Spec, Term
 from gansweep.systems.parts import check_reduction, encode, kld_term, reconstruction_terms
 
