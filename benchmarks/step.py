@@ -1,9 +1,9 @@
 """Times gansweep's VAE-GAN step against a plain eager PyTorch loop of the same networks, side by side in one process.
 
 A step here: batch and networks' forwards, losses, gradients, updates of all three networks, and what each side does to
-know its losses (ours: the engine's metrics, gradient norms, the meter and its look for non-finite values; the plain
-loop: three `.item()`). Batches are drawn beforehand for both; noise only for the plain loop, ours draws it in the step.
-Losses are compared first, in float64; nothing is timed when they differ.
+know its losses (ours: the loop's driver, metrics, gradient norms, the meter, its look for non-finite values and its
+reading every 100 steps; the plain loop: three `.item()`). Batches are drawn beforehand for both; noise only for the
+plain loop, ours draws it in the step. Losses are compared first, in float64; nothing is timed when they differ.
 """
 
 from __future__ import annotations
@@ -17,77 +17,36 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hand_loops import Losses, PlainLoop, TunedLoop
+from hand_loops import PlainLoop, TunedLoop
 from machine import facts, head, load, spread
-from torch import Tensor
+from sides import Ours, drawn_batches, furthest, settings_of
 
-from gansweep.assemble import build_engine
-from gansweep.config.compose import session
-from gansweep.config.settings import Settings
-from gansweep.engine.noise import Noise
-from gansweep.engine.schedule import Timetable
-from gansweep.engine.step import EagerEngine
-from gansweep.runs.meter import Meter
-
-TOTALS = ("enc", "dec", "dis")
 CHECKED_STEPS = 3
 WARM_UP = {"cpu": 2, "cuda": 61}
-# First-step tolerances on the timed device and precision, after the exact comparison in float64.
 Times = dict[str, dict[str, list[float]]]
+# First-step tolerances on the timed device and precision, after the exact comparison in float64.
 LOOSE = {"fp64": 1e-9, "fp32": 1e-3, "bf16": 2e-2}
 
 
-def settings_of(args: argparse.Namespace, precision: str, device: str) -> Settings:
-    """Return gansweep's own settings: model=vaegan as shipped, but for the options."""
+def build(args: argparse.Namespace, precision: str, device: torch.device) -> dict[str, Callable[[int], Any]]:
+    """Return every side's step on the same weights, batches and noise."""
     chosen = {
         "model.width_factor": args.width,
         "data.size": args.size,
         "batch_size": args.batch,
         "runtime.device": device,
         "runtime.precision": precision,
-        "tracker": "none",
     }
-    with session() as hydra:
-        overrides = ["model=vaegan", *(f"{key}={value}" for key, value in chosen.items()), *args.overrides]
-        return hydra.job(0, hydra.normal(overrides)).settings
-
-
-class Ours:
-    """gansweep's engine with what the training loop does around it at every step."""
-
-    def __init__(self, settings: Settings, batches: Sequence[Tensor], device: torch.device):
-        self.engine: EagerEngine
-        self.plan: Timetable
-        self.engine, self.plan = build_engine(settings, device)
-        layout = torch.channels_last if settings.runtime.channels_last else torch.contiguous_format
-        self.batches = [{"image": x.contiguous(memory_format=layout)} for x in batches]
-        self.meter = Meter()
-        self.looks = device.type == "cpu"
-
-    def __call__(self, n: int) -> Losses:
-        metrics = self.engine.step(n, self.plan.at(n), [self.batches[n % len(self.batches)]])
-        self.meter.add(metrics, n)
-        if self.looks:
-            self.meter.first_nonfinite()
-        return {name: metrics[f"{name}/total"] for name in TOTALS}
-
-
-def build(args: argparse.Namespace, precision: str, device: torch.device) -> dict[str, Callable[[int], Losses]]:
-    """Return every side's step on the same weights, batches and noise."""
-    settings = settings_of(args, precision, str(device))
+    settings = settings_of("vaegan", chosen, args.overrides)
     dtype = torch.float64 if precision == "fp64" else torch.float32
-    batches = drawn_batches(args, dtype, device)
+    batches = drawn_batches(args.batch, args.size, dtype, device)
     ours = Ours(settings, batches, device)
-    nets, system = ours.engine.system.nets, ours.engine.system
-    scales = {name: value for name, value in settings.scales.items() if value is not None}
-    noise = Noise(settings.seed, device, dtype)
-    count = CHECKED_STEPS if precision == "fp64" else len(batches)
-    drawn = {n: noise.draw(system.noise, args.batch, n) for n in range(count)}
-    bf16, lr = precision == "bf16", settings.optimizer.lr
-    sides: dict[str, Callable[[int], Losses]] = {"gansweep": ours}
-    loops: dict[str, PlainLoop] = {"plain": PlainLoop(nets, scales, lr, bf16, args.broken)}
+    drawn = [noise[0] for noise in ours.noises(len(batches), dtype, device)]
+    nets, bf16, lr = ours.engine.system.nets, precision == "bf16", settings.optimizer.lr
+    sides: dict[str, Callable[[int], Any]] = {"gansweep": ours}
+    loops: dict[str, PlainLoop] = {"plain": PlainLoop(nets, ours.scales, lr, bf16, args.broken)}
     if args.tuned:
-        loops["tuned"] = TunedLoop(nets, scales, lr, bf16)
+        loops["tuned"] = TunedLoop(nets, ours.scales, lr, bf16)
     for name, loop in loops.items():
         layout = torch.channels_last if name == "tuned" else torch.contiguous_format
         own = [x.contiguous(memory_format=layout) for x in batches]
@@ -95,28 +54,15 @@ def build(args: argparse.Namespace, precision: str, device: torch.device) -> dic
     return sides
 
 
-def drawn_batches(args: argparse.Namespace, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
-    """Return seeded pictures in [-1, 1] as bytes give them, blocks of colour with some grain, NCHW."""
-    generator = torch.Generator().manual_seed(1)
-    found = []
-    for _ in range(8):
-        coarse = torch.rand(args.batch, 3, 8, 8, generator=generator).repeat_interleave(args.size // 8, 2)
-        smooth = coarse.repeat_interleave(args.size // 8, 3)
-        grain = torch.rand(args.batch, 3, args.size, args.size, generator=generator)
-        pixels = (255 * (0.8 * smooth + 0.2 * grain)).round()
-        found.append((pixels / 127.5 - 1).to(device=device, dtype=dtype))
-    return found
-
-
-def largest_difference(sides: dict[str, Callable[[int], Losses]], steps: int) -> float:
+def largest_difference(sides: dict[str, Callable[[int], Any]], steps: int) -> float:
     """Return the largest relative difference of any side's three losses from the plain loop's, over `steps` steps."""
     worst = 0.0
     for n in range(steps):
-        found = {name: {k: float(v) for k, v in side(n).items()} for name, side in sides.items()}
-        for losses in found.values():
-            for name, value in losses.items():
-                reference = found["plain"][name]
-                worst = max(worst, abs(value - reference) / max(abs(reference), 1e-300))
+        done = {name: side(n) for name, side in sides.items()}
+        ours = sides["gansweep"]
+        done["gansweep"] = ours.losses() if isinstance(ours, Ours) else {}
+        found = {name: {key: float(value) for key, value in losses.items()} for name, losses in done.items()}
+        worst = max(worst, *(furthest(losses, found["plain"]) for losses in found.values()))
     return worst
 
 
@@ -135,7 +81,7 @@ def assert_equal_losses(args: argparse.Namespace, device: torch.device) -> dict[
 
 
 def time_rounds(
-    sides: dict[str, Callable[[int], Losses]], rounds: int, per_round: int, warm_up: int, device: torch.device
+    sides: dict[str, Callable[[int], Any]], rounds: int, per_round: int, warm_up: int, device: torch.device
 ) -> Times:
     """Return each side's milliseconds a step, CPU and wall, one value a round; sides take turns within every round."""
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
