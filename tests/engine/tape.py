@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 
 
 class _Writer(TorchDispatchMode):
@@ -22,15 +23,20 @@ class _Writer(TorchDispatchMode):
         self.lines: list[tuple[Any, Any, Any, list[tuple[int, Tensor]]]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        # What changes a tensor's shape in place (`unsqueeze_`) moves no memory: it is not replayed, and what stands
+        # around it keeps the shape of its own time.
+        given = tree_map_only(Tensor, Tensor.detach, (args, kwargs or {}))
         result = func(*args, **(kwargs or {}))
+        if torch.Tag.inplace_view in func.tags:
+            return result
         returns = result if isinstance(result, tuple | list) else (result,)
         # A view, or the argument that an operation wrote into, comes out right by itself: it is the same memory.
         fresh = [
-            (n, value)
+            (n, value.detach())
             for n, value in enumerate(_flat(returns))
             if isinstance(value, Tensor) and not _is_alias(value, (args, kwargs))
         ]
-        self.lines.append((func, args, kwargs or {}, fresh))
+        self.lines.append((func, *given, fresh))
         return result
 
 
