@@ -1,10 +1,11 @@
-"""What the two autoencoding systems share: the code, its draw, and the table of reconstruction terms."""
+"""What systems share: the code and its draw, the table of reconstruction terms, a discriminator's verdict."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from gansweep.losses import RECONSTRUCTION, REDUCTIONS, kld
@@ -53,3 +54,8 @@ def reconstruction_terms(reduction: str, raw: str, picture: str, suffix: str = "
 def kld_term(reduction: str) -> Term:
     """Return the KL term on the view or shared forward named `code`; its journal writes the scale as b."""
     return Term(lambda code: kld(code.mean, code.log_variance, reduction), ("code",))
+
+
+def probability(logits: Tensor) -> Tensor:
+    """Return the mean of a discriminator's verdicts as probabilities."""
+    return torch.sigmoid(logits).mean()

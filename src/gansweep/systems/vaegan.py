@@ -26,7 +26,7 @@ from gansweep.nets.blocks import (
 )
 from gansweep.nets.vaegan import Decoder, Discriminator, Encoder
 from gansweep.system import Look, Phase, Shared, Spec, Term
-from gansweep.systems.parts import check_reduction, encode, kld_term, reconstruction_terms
+from gansweep.systems.parts import check_reduction, encode, kld_term, probability, reconstruction_terms
 
 
 class VaeGan:
@@ -171,7 +171,6 @@ class VaeGan:
     def _dis(self, clipped: bool) -> Phase:
         real, fake, _ = self.gan
         labels = ("knobs.real_label", "knobs.fake_label")
-        probability = lambda logit: torch.sigmoid(logit).mean()  # noqa: E731
         return Phase(
             name="dis",
             learns=("dis",),
