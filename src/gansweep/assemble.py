@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from gansweep.config.settings import Settings
 from gansweep.data import check_settings
+from gansweep.engine.distributed import World, synchronise_norms
 from gansweep.engine.freeze import keep_statistics, learnt_parameters
 from gansweep.engine.knobs import Knobs
 from gansweep.engine.look import StaleUse
@@ -180,7 +181,11 @@ def pick_device(asked: str, key: str = "runtime.device") -> torch.device:
     return device
 
 
-def build_engine(settings: Settings, device: torch.device) -> tuple[EagerEngine, Timetable]:
+def build_engine(
+    settings: Settings,
+    device: torch.device,
+    world: World = World(),  # noqa: B008 - frozen
+) -> tuple[EagerEngine, Timetable]:
     """Return the engine, with weights drawn from the run's seed, and the timetable."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
@@ -190,6 +195,8 @@ def build_engine(settings: Settings, device: torch.device) -> tuple[EagerEngine,
         net.to(device=device, dtype=dtype).train()
         if settings.runtime.channels_last:
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if settings.runtime.sync_batchnorm and not world.alone:
+            synchronise_norms(net)
     system.memory = {name: tensor.to(device) for name, tensor in system.memory.items()}
     plan = timetable(settings, system)
     active = active_phases(settings, system, plan)
@@ -201,11 +208,12 @@ def build_engine(settings: Settings, device: torch.device) -> tuple[EagerEngine,
         knobs(settings, system, device),
         {net: settings.optimizer.for_net(net) for net in system.nets},
         learnt,
-        Noise(settings.seed, device, dtype),
+        Noise(settings.seed, device, dtype, world.shard),
         ema_decay=settings.runtime.ema_decay,
         micro_batches=settings.runtime.accumulate,
         low_precision=torch.bfloat16 if settings.runtime.precision == "bf16" else None,
         fp32_nets=tuple(settings.runtime.fp32_nets),
+        average=None if world.alone else world.average,
     )
     return engine, plan
 

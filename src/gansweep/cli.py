@@ -64,6 +64,10 @@ def _dispatch(words: list[str]) -> int:
     if any(word in ("-h", "--help") for word in rest):
         print(manual.PAGES[verb], end="")
         return 0
+    if verb in ("train", "resume") and os.environ.get("RANK", "0") != "0":
+        from gansweep.together import follow  # torchrun's other processes do as the first one says
+
+        return follow()
     return VERBS[verb](rest)
 
 
@@ -160,11 +164,11 @@ def _sample(words: list[str]) -> int:
 
 
 def _runs(words: list[str]) -> int:
-    args = _looking("runs", words)
     from gansweep.look import runs_here
 
+    as_json = _looking("runs", words).json
     found = runs_here()
-    if args.json:
+    if as_json:
         return _print_json(found)
     from gansweep.tables import print_runs
 
@@ -222,18 +226,16 @@ def _ui(words: list[str]) -> int:
     from gansweep.runs.location import resolve_uri
     from gansweep.runs.ui import serve
 
-    settings = _settings(args.overrides)
-    uri = resolve_uri(settings.tracker)
-    return serve(uri, args.port, not args.no_browser, settings.tracker.experiment)
+    tracker = _settings(args.overrides).tracker
+    return serve(resolve_uri(tracker), args.port, not args.no_browser, tracker.experiment)
 
 
 def _sync(words: list[str]) -> int:
-    parser = _Parser("sync")
-    parser.add_argument("runs", nargs="*", metavar="RUN")
-    targets = parser.parse(words).runs
     from gansweep.sweep.sync import sync_all
 
-    return sync_all(targets)
+    parser = _Parser("sync")
+    parser.add_argument("runs", nargs="*", metavar="RUN")
+    return sync_all(parser.parse(words).runs)
 
 
 def _data(words: list[str]) -> int:
@@ -243,8 +245,7 @@ def _data(words: list[str]) -> int:
     parser.add_argument("--out", type=Path, default=Path("contact-sheet.png"))
     parser.add_argument("-cd", "--config-dir")
     args = parser.parse(words)
-    verbs = ("build", "inspect", "check")
-    if args.what not in verbs:
+    if args.what not in (verbs := ("build", "inspect", "check")):
         raise UserError(f"data {args.what}: no such verb{nearest(args.what, verbs)}")
     settings = _settings(args.overrides, args.config_dir)
     _say_log_lines()
@@ -258,10 +259,9 @@ def _data(words: list[str]) -> int:
 
 
 def _doctor(words: list[str]) -> int:
-    args = _looking("doctor", words)
     from gansweep import doctor
 
-    return doctor.report(as_json=args.json)
+    return doctor.report(as_json=_looking("doctor", words).json)
 
 
 def _completion(words: list[str]) -> int:

@@ -15,6 +15,7 @@ import torch
 
 from gansweep.config.settings import Settings
 from gansweep.data import Feed
+from gansweep.engine.distributed import World
 from gansweep.engine.drive import Driver
 from gansweep.engine.schedule import Timetable
 from gansweep.engine.step import EagerEngine
@@ -45,6 +46,7 @@ class Parts:
     observer: Observer
     tracker: Tracker
     keeper: Keeper
+    world: World = field(default_factory=World)
 
 
 @dataclass
@@ -60,7 +62,8 @@ class Loop:
     losses: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.meter = Meter()
+        world = self.parts.world
+        self.meter = Meter(None if world.alone else world.mean)
         self._clock = time.perf_counter()
         self._timed_from = self.step
         self._stop = ""
@@ -69,19 +72,30 @@ class Loop:
         """Take every step that is left. RunFailed for a loss that is not finite; Interrupted when asked to stop."""
         settings = self.parts.settings
         self._clock, self._timed_from = time.perf_counter(), self.step
-        if self.step == 0 and settings.sample_every:
+        if self.step == 0 and settings.sample_every and self.parts.world.leads:
             self._grids()
         with self._signals():
             while self.step < settings.steps:
                 self._take()
-                if self.parts.device.type == "cpu":  # on CUDA a look costs a wait: the log interval looks
+                if self._looks_are_free:
                     self._refuse_nonfinite()
                 self._report()
                 self.advance(self.step)
-                if self._stop and self.step < settings.steps:
+                if self._is_asked_to_stop() and self.step < settings.steps:
                     if not self._saved_at_this_step():
                         self._save()
-                    raise Interrupted(self._stop)
+                    raise Interrupted(self._stop or "SIGTERM")
+
+    @property
+    def _looks_are_free(self) -> bool:
+        """On CUDA a look waits for the device, among several processes for the others: there the log interval looks."""
+        return self.parts.device.type == "cpu" and self.parts.world.alone
+
+    def _is_asked_to_stop(self) -> bool:
+        """Say whether to stop here; several processes agree on it where they meet anyway."""
+        if self.parts.world.alone:
+            return bool(self._stop)
+        return self.step % self.parts.settings.log_every == 0 and self.parts.world.any(bool(self._stop))
 
     def _take(self) -> None:
         parts = self.parts
@@ -103,15 +117,16 @@ class Loop:
         if logged:
             self._log()
         known: dict[str, float] = {}
-        if _due(settings.sample_every, self.step, last):
+        leads = self.parts.world.leads
+        if leads and _due(settings.sample_every, self.step, last):
             self._grids()
-        if _due(settings.val_every, self.step, last) and self.parts.observer.has_held_out:
+        if leads and _due(settings.val_every, self.step, last) and self.parts.observer.has_held_out:
             known = self.parts.observer.held_out()
             tracker.scalars(known, self.step)
             self.losses |= known
         if last or _due(settings.checkpoint_every, self.step, False):
             self._save(known | (self.losses if logged else {}))
-        elif known or (logged and self.parts.keeper.best_by in self.losses):
+        elif leads and (known or (logged and self.parts.keeper.best_by in self.losses)):
             self._upload(self.parts.keeper.save(self.state_dict(), self.step, known | self.losses, best_only=True))
 
     def _grids(self) -> None:
@@ -164,6 +179,8 @@ class Loop:
 
     def _save(self, metrics: Mapping[str, float] | None = None) -> None:
         self._refuse_nonfinite()
+        if not self.parts.world.leads:
+            return
         self._upload(self.parts.keeper.save(self.state_dict(), self.step, metrics or {}))
 
     def _upload(self, saved: Saved) -> None:

@@ -11,27 +11,29 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 
 from gansweep import describe
 from gansweep.arithmetic import set_arithmetic
-from gansweep.assemble import build_engine, build_system, check, check_reach, pick_device, warm_start
+from gansweep.assemble import build_system, check, pick_device, warm_start
 from gansweep.config.explain import validate
 from gansweep.config.settings import Settings
-from gansweep.data import Batches, Dataset, open_data, open_feed
+from gansweep.data import open_data, open_feed
+from gansweep.engine.distributed import World, world
 from gansweep.engine.graph import open_driver
-from gansweep.engine.schedule import Timetable
-from gansweep.engine.step import EagerEngine
 from gansweep.errors import RunFailed, UserError
+from gansweep.learner import Learner, build_learner, refuse_unreached
 from gansweep.loop import Interrupted, Loop, Parts
 from gansweep.observe import Observer
+from gansweep.preflight import refuse_too_large_a_step
 from gansweep.runs import checkpoint, rundir, store
 from gansweep.runs.liveness import settle_before_resume
 from gansweep.runs.record import RunRecord
 from gansweep.runs.rundir import Run
 from gansweep.runs.tracker import Tracker, open_tracker
+from gansweep.together import announce
 from gansweep.trust import refuse_foreign_code
 
 __all__ = ["Outcome", "build_system", "check", "resume", "train"]
@@ -61,12 +63,15 @@ def train(settings: Settings, run_dir: Path, overrides: list[str], sweep: Mappin
     check(settings)
     run_dir = run_dir.absolute()
     set_arithmetic(settings.runtime)
-    device = pick_device(settings.runtime.device)
+    place = world()
+    device = place.device(pick_device(settings.runtime.device))
     dataset = open_data(settings.data, progress=settings.runtime.progress)
-    learning = _learning_side(settings, dataset, device)
-    engine = learning.engine
+    announce(place, settings, run_dir)
+    learner = build_learner(settings, dataset, device, place)
+    engine = learner.engine
     parent = warm_start(settings, engine)
-    _refuse_unreached(settings, learning)
+    refuse_unreached(settings, learner)
+    refuse_too_large_a_step(settings, learner, device)
     keeper = checkpoint.Keeper(run_dir / "checkpoints", settings.checkpoint)
     observer = Observer(settings, dataset, engine, device)
     state = engine.state_dict()
@@ -75,14 +80,14 @@ def train(settings: Settings, run_dir: Path, overrides: list[str], sweep: Mappin
     notes = [
         *describe.previews(settings, engine),
         *observer.notes,
-        *describe.range_notes(engine, learning.batches.batch(0)),
+        *describe.range_notes(engine, learner.batches.batch(0)),
     ]
     tracker = open_tracker(settings.tracker, run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     record = describe.record(settings, run_dir, overrides, sweep, dataset, parent, device)
     rundir.create(run_dir, record)
     identity = describe.data_identity(dataset)
-    parts = _parts(settings, run_dir, record.run_id, identity, device, learning, observer, tracker, keeper)
+    parts = _parts(settings, run_dir, record.run_id, identity, device, learner, place, observer, tracker, keeper)
     with rundir.claim(run_dir), _log_file(run_dir):
         return _see_through(Loop(parts), record, notes)
 
@@ -113,7 +118,8 @@ def _resume(run: Run) -> Outcome:
         message = f"run {run.id[:8]} is finished: {payload['step']} of {settings.steps} steps"
         return Outcome("FINISHED", run.id, run.dir, payload["step"], dict(payload["losses"]), message=message)
     set_arithmetic(settings.runtime)
-    device = pick_device(settings.runtime.device)
+    place = world()
+    device = place.device(pick_device(settings.runtime.device))
     dataset = open_data(settings.data, progress=settings.runtime.progress)
     identity = describe.data_identity(dataset)
     for part, then in payload["data"].items():
@@ -122,11 +128,12 @@ def _resume(run: Run) -> Outcome:
                 f"run {run.id[:8]} was trained on other data: {part} {then[:12]} then, {identity[part][:12]} now; "
                 "the same pictures, held out alike, are needed to go on exactly"
             )
-    learning = _learning_side(settings, dataset, device)
+    announce(place, settings, run.dir, last)
+    learner = build_learner(settings, dataset, device, place)
     keeper = checkpoint.Keeper(run.checkpoint_dir, settings.checkpoint)
     tracker = open_tracker(settings.tracker, run.dir, resume=True)
-    observer = Observer(settings, dataset, learning.engine, device)
-    loop = Loop(_parts(settings, run.dir, run.id, identity, device, learning, observer, tracker, keeper))
+    observer = Observer(settings, dataset, learner.engine, device)
+    loop = Loop(_parts(settings, run.dir, run.id, identity, device, learner, place, observer, tracker, keeper))
     loop.load_state_dict(payload)
     parent, sweep = record["parent"], record["sweep"]
     again = describe.record(settings, run.dir, record["overrides"], sweep, dataset, parent, device, run.id)
@@ -139,53 +146,23 @@ def _resume(run: Run) -> Outcome:
         return _see_through(loop, again, notes)
 
 
-class Learning(NamedTuple):
-    """What is learnt, when, and from what."""
-
-    engine: EagerEngine
-    plan: Timetable
-    batches: Batches
-
-
-def _learning_side(settings: Settings, dataset: Dataset, device: torch.device) -> Learning:
-    engine, plan = build_engine(settings, device)
-    batches = Batches(
-        dataset,
-        dataset.split("train"),
-        settings.batch_size,
-        settings.seed,
-        flip=settings.data.flip,
-        normalize=settings.data.normalize,
-        fields=tuple(engine.system.inputs),
-        device=device,
-        dtype=engine.noise.dtype,
-        channels_last=settings.runtime.channels_last,
-    )
-    for name, spec in engine.system.inputs.items():
-        found = tuple(batches.batch(0)[name].shape[1:])
-        if found != spec.shape:
-            raise UserError(
-                f"data: field '{name}' is {found} a sample, the system takes {spec.shape}; see data.size, data.channels"
-            )
-    return Learning(engine, plan, batches)
-
-
 def _parts(
     settings: Settings,
     run_dir: Path,
     run_id: str,
     data: dict[str, str],
     device: torch.device,
-    learning: Learning,
+    learner: Learner,
+    place: World,
     observer: Observer,
     tracker: Tracker,
     keeper: checkpoint.Keeper,
 ) -> Parts:
     """Return what the loop works with: the feed and the driver are those that fit the device."""
-    engine, plan, batches = learning
+    engine, plan, batches = learner
     feed = open_feed(batches)
     driver = open_driver(settings.runtime.engine, engine, feed.finish, device, log.info)
-    return Parts(settings, run_dir, run_id, data, device, engine, plan, feed, driver, observer, tracker, keeper)
+    return Parts(settings, run_dir, run_id, data, device, engine, plan, feed, driver, observer, tracker, keeper, place)
 
 
 def _see_through(loop: Loop, record: RunRecord, notes: list[str]) -> Outcome:
@@ -242,16 +219,6 @@ def _outcome(loop: Loop, status: str, message: str) -> Outcome:
         best["value"] if best else None,
         message,
     )
-
-
-def _refuse_unreached(settings: Settings, learning: Learning) -> None:
-    lost = check_reach(settings, learning.engine, learning.plan, learning.batches.batch(0))
-    if not lost:
-        return
-    message = f"charged terms that give no gradient to what their phase learns: {', '.join(lost)}"
-    if settings.runtime.reach == "error":
-        raise UserError(f"{message}; remove them (scales.{lost[0].split('/')[1]}=null) or say runtime.reach=warn")
-    log.warning(message)
 
 
 @contextmanager

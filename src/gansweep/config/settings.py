@@ -105,6 +105,7 @@ class RuntimeSettings(Node):
     threads: Count | None = None
     channels_last: Flag = True
     accumulate: Count = 1
+    sync_batchnorm: Flag = False
     ema_decay: OpenShare | None = None
     reach: Literal["error", "warn"] = "error"
     deterministic: Flag = False

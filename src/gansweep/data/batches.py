@@ -63,6 +63,7 @@ class Batches:
         self.flip, self.normalize, self.shuffle = flip, normalize, shuffle
         self.fields, self.device, self.dtype = fields, torch.device(device), dtype
         self.channels_last = channels_last
+        self.shards = shard[1]
         part = batch_size // shard[1]
         self._part = slice(shard[0] * part, (shard[0] + 1) * part)
         # One cache per object: an epoch's order is asked for once a batch, and seldom more than two epochs are in play.

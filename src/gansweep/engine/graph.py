@@ -6,7 +6,7 @@ outside it and is filled in place before each replay: batches, noise, and the kn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from gansweep.engine.drive import Driver, Eager, Finish, Gauge, Raw, Row
 from gansweep.engine.schedule import Group
 from gansweep.engine.step import EagerEngine, Metrics
+from gansweep.engine.trial import as_before
 from gansweep.errors import UserError
 
 Noises = dict[int, dict[str, Tensor]]
@@ -130,47 +131,15 @@ class Graph:
         def run() -> Metrics:
             return engine.run(groups, [self.finish(raw) for raw in inputs], noises)
 
-        with _as_before(engine):
+        with as_before(engine):
             keys = [tuple(self.recorder.warm_up(run)) for _ in range(_WARM_UP_STEPS)][-1]
             row = gauge.ring(keys)
-            with _as_before(row):
+            with as_before(row):
                 self.recorder.warm_up(lambda: _written(run(), row))
                 counted = dict(engine.updates)
                 replay = self.recorder.record(lambda: row.write(list(run().values())))
                 moved = {net: now - counted[net] for net, now in engine.updates.items()}
         return Recording(replay, inputs, noises, row, moved)
-
-
-class _as_before:
-    """Puts every tensor that a step may change back, in place; those that were not there before become zero.
-
-    All lazily made states (moments, counts of steps) begin at zero, so that is what "as before" means for them. The
-    global generators are put back too, for networks that draw from them against the vows.
-    """
-
-    def __init__(self, owner: EagerEngine | Row) -> None:
-        self._owner = owner
-
-    def __enter__(self) -> None:
-        self._updates = dict(self._owner.updates) if isinstance(self._owner, EagerEngine) else {}
-        self._kept = {name: tensor.detach().clone() for name, tensor in self._now().items()}
-        self._cpu = torch.get_rng_state()
-        self._cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
-
-    @torch.no_grad()
-    def __exit__(self, *error: object) -> None:
-        for name, tensor in self._now().items():
-            tensor.copy_(self._kept[name]) if name in self._kept else tensor.zero_()
-        if isinstance(self._owner, EagerEngine):
-            self._owner.updates.update(self._updates)
-        torch.set_rng_state(self._cpu)
-        if self._cuda is not None:
-            torch.cuda.set_rng_state(self._cuda)
-
-    def _now(self) -> Mapping[str, Tensor]:
-        if isinstance(self._owner, EagerEngine):
-            return self._owner.tensors()
-        return {str(n): tensor for n, tensor in enumerate(self._owner.state())}
 
 
 def _written(metrics: Metrics, row: Row) -> Metrics:

@@ -27,19 +27,31 @@ def mix(*numbers: int) -> int:
 class Noise:
     """Draws noise on a device; the streams of CPU and CUDA differ, and nothing rests on their being equal."""
 
-    def __init__(self, seed: int, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32):
-        self.seed = seed
+    def __init__(
+        self,
+        seed: int,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        shard: tuple[int, int] = (0, 1),
+    ):
+        self.seed, self.shard = seed, shard
         self.device = torch.device(device)
         self.dtype = dtype
         self._generator = torch.Generator(self.device)
 
     def site(self, name: str, spec: Spec, batch_size: int, step: int, draw: int = 0) -> Tensor:
-        """Return the site's noise, (batch_size, *shape), or its shape alone when it is not batched."""
+        """Return the site's noise, (batch_size, *shape), or its shape alone when it is not batched.
+
+        One of several processes draws the noise of the whole batch and takes its part of it.
+        """
+        part, parts = self.shard
         self._generator.manual_seed(mix(self.seed, step, draw, zlib.crc32(name.encode())))
-        shape = (batch_size, *spec.shape) if spec.batched else spec.shape
+        shape = (batch_size * parts, *spec.shape) if spec.batched else spec.shape
         # Drawn in float32 whatever the precision, so that runs of two precisions see the same noise.
         kind = torch.rand if spec.kind == "uniform" else torch.randn
-        return kind(shape, generator=self._generator, device=self.device).to(self.dtype)
+        drawn = kind(shape, generator=self._generator, device=self.device)
+        own = drawn[part * batch_size : (part + 1) * batch_size] if spec.batched and parts > 1 else drawn
+        return own.to(self.dtype)
 
     def draw(self, specs: Mapping[str, Spec], batch_size: int, step: int, draw: int = 0) -> dict[str, Tensor]:
         """Return every site's noise by name."""

@@ -65,6 +65,8 @@ def train(request: Request, hydra_main: HydraMain) -> int:
     """Check a request, then run it; returns the exit status. Raises UserError before anything is on the disk."""
     from gansweep.config.compose import search_override, session, shadowed, user_dirs
 
+    if request.multirun and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("train -m: a sweep's runs are single processes; give torchrun one run at a time")
     dirs = user_dirs(request.config_dir)
     for file in shadowed(dirs):
         print(f"gansweep: {file} is not used: gansweep ships a file of that name; rename yours", file=sys.stderr)

@@ -1,0 +1,68 @@
+"""What learns, put together: engine, timetable, batches; and what is tried before a run is allowed to begin."""
+
+from __future__ import annotations
+
+import logging
+from typing import NamedTuple
+
+import torch
+
+from gansweep.assemble import build_engine, check_reach
+from gansweep.config.settings import Settings
+from gansweep.data import Batches, Dataset
+from gansweep.engine.distributed import World
+from gansweep.engine.schedule import Timetable
+from gansweep.engine.step import EagerEngine
+from gansweep.errors import UserError
+
+log = logging.getLogger("gansweep")
+
+
+class Learner(NamedTuple):
+    """What is learnt, when, and from what."""
+
+    engine: EagerEngine
+    plan: Timetable
+    batches: Batches
+
+
+def build_learner(settings: Settings, dataset: Dataset, device: torch.device, world: World) -> Learner:
+    """Return engine, timetable and batches; UserError for data whose samples are not what the system takes."""
+    parts = world.size * settings.runtime.accumulate
+    if settings.batch_size % parts:
+        raise UserError(
+            f"batch_size={settings.batch_size} is not divided by {parts}: {world.size} processes, "
+            f"each with runtime.accumulate={settings.runtime.accumulate}"
+        )
+    engine, plan = build_engine(settings, device, world)
+    batches = Batches(
+        dataset,
+        dataset.split("train"),
+        settings.batch_size,
+        settings.seed,
+        flip=settings.data.flip,
+        normalize=settings.data.normalize,
+        fields=tuple(engine.system.inputs),
+        device=device,
+        dtype=engine.noise.dtype,
+        channels_last=settings.runtime.channels_last,
+        shard=world.shard,
+    )
+    for name, spec in engine.system.inputs.items():
+        found = tuple(batches.batch(0)[name].shape[1:])
+        if found != spec.shape:
+            raise UserError(
+                f"data: field '{name}' is {found} a sample, the system takes {spec.shape}; see data.size, data.channels"
+            )
+    return Learner(engine, plan, batches)
+
+
+def refuse_unreached(settings: Settings, learner: Learner) -> None:
+    """Refuse (UserError), or with runtime.reach=warn mention, charged terms that move nothing their phase learns."""
+    lost = check_reach(settings, learner.engine, learner.plan, learner.batches.batch(0))
+    if not lost:
+        return
+    message = f"charged terms that give no gradient to what their phase learns: {', '.join(lost)}"
+    if settings.runtime.reach == "error":
+        raise UserError(f"{message}; remove them (scales.{lost[0].split('/')[1]}=null) or say runtime.reach=warn")
+    log.warning(message)
