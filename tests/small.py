@@ -7,15 +7,17 @@ from typing import Any
 
 import torch
 
-from gansweep.config.settings import NetOptimizer
+from gansweep.config.settings import NetOptimizer, PhaseTiming
 from gansweep.engine.knobs import Knobs
 from gansweep.engine.noise import Noise
 from gansweep.engine.objective import charged_terms
 from gansweep.engine.schedule import Timetable, build_curve
 from gansweep.engine.step import EagerEngine
 from gansweep.system import System
+from gansweep.systems.dcgan import Dcgan
 from gansweep.systems.vae import Vae
 from gansweep.systems.vaegan import VaeGan
+from gansweep.systems.wgan_gp import WganGp
 
 PART = {"norm": "batch", "act": "lrelu", "slope": 0.2, "conv_bias": True, "kernel": 5}
 DIS = {
@@ -67,6 +69,28 @@ def vae(size_px: int = 16, latent: int = 6, width_factor: float = 0.1, **changes
     return Vae(**{**given, **changes})
 
 
+def dcgan(size_px: int = 16, latent: int = 6, base_width: int = 4, **changes: Any) -> Dcgan:
+    return Dcgan(**{**_rivals(size_px, latent, base_width, "batch"), "gan_loss": "bce", **changes})
+
+
+def wgan_gp(size_px: int = 16, latent: int = 6, base_width: int = 4, **changes: Any) -> WganGp:
+    return WganGp(**{**_rivals(size_px, latent, base_width, "layer"), **changes})
+
+
+def _rivals(size_px: int, latent: int, base_width: int, norm: str) -> dict[str, Any]:
+    part = {"norm": "batch", "conv_bias": False, "slope": 0.2}
+    return {
+        "size_px": size_px,
+        "channels": 3,
+        "latent": latent,
+        "base_width": base_width,
+        "prior": "normal",
+        "generator": {**part, "act": "relu", "output": "tanh"},
+        "discriminator": {**part, "norm": norm, "act": "lrelu"},
+        "init": "dcgan",
+    }
+
+
 VAEGAN_SCALES: dict[str, float | None] = {
     **dict.fromkeys(("mse", "bce", "huber", "feature", "mse_dec", "bce_dec", "huber_dec", "feature_dec", "r1", "gp")),
     **{
@@ -81,6 +105,9 @@ VAEGAN_SCALES: dict[str, float | None] = {
     },
 }
 VAE_SCALES: dict[str, float | None] = {"l1": None, "mse": 1.0, "bce": None, "huber": None, "kld": 2.0}
+DCGAN_SCALES: dict[str, float | None] = {"d_real": 1.0, "d_fake": 1.5, "r1": None, "adv": 2.0}
+WGAN_GP_SCALES: dict[str, float | None] = {"d_real": 1.0, "d_fake": 1.0, "gp": 10.0, "adv": 1.0}
+N_CRITIC = {"dis": PhaseTiming(repeat=5)}
 
 
 def engine(

@@ -17,7 +17,7 @@ from gansweep.runs.record import RunRecord
     ("line", "found"),
     [
         ("gansweep tr", ["train"]),
-        ("gansweep train model=", ["model=vae", "model=vaegan"]),
+        ("gansweep train model=va", ["model=vae", "model=vaegan"]),
         ("gansweep train scales.kl", ["scales.kld="]),
         ("gansweep train model=vae scales.adv", []),
         ("gansweep -m optimizer.dis.l", ["optimizer.dis.lr="]),

@@ -9,13 +9,26 @@ import torch
 import torch.nn.functional as F
 
 from gansweep.engine.noise import Noise
-from small import VAE_SCALES, VAEGAN_SCALES, engine, pictures, timetable, vae, vaegan
+from small import (
+    DCGAN_SCALES,
+    N_CRITIC,
+    VAE_SCALES,
+    VAEGAN_SCALES,
+    WGAN_GP_SCALES,
+    dcgan,
+    engine,
+    pictures,
+    timetable,
+    vae,
+    vaegan,
+    wgan_gp,
+)
 
 STEPS = 10
 
 
-def _adam(net: torch.nn.Module) -> torch.optim.Adam:
-    return torch.optim.Adam(net.parameters(), lr=1e-3, fused=True)
+def _adam(net: torch.nn.Module, betas: tuple[float, float] = (0.9, 0.999)) -> torch.optim.Adam:
+    return torch.optim.Adam(net.parameters(), lr=1e-3, betas=betas, fused=True)
 
 
 def _same(a: torch.nn.Module, b: torch.nn.Module) -> None:
@@ -88,6 +101,60 @@ def test_vae_equals_a_hand_loop_to_the_last_bit() -> None:
         assert metrics["fit/kld_weighted"].item() == 2 * kld.item()
     _same(system.nets["enc"], enc)
     _same(system.nets["dec"], dec)
+
+
+def test_dcgan_equals_the_examples_loop_to_the_last_bit() -> None:
+    torch.manual_seed(0)
+    system = dcgan()
+    ours = engine(system, DCGAN_SCALES)
+    gen, dis = copy.deepcopy(system.nets["gen"]), copy.deepcopy(system.nets["dis"])
+    adams = {"gen": _adam(gen), "dis": _adam(dis)}
+    plan, noise = timetable(system), Noise(0, dtype=torch.float64)
+    for step in range(STEPS):
+        x = pictures(8, seed=step)
+        d_real = _bce(dis(x), 1.0)
+        fake = gen(noise.draw(system.noise, 8, step)["prior"]).tanh()
+        d_fake = _bce(dis(fake.detach()), 0.0)
+        _step(adams["dis"], 1.0 * d_real + 1.5 * d_fake)
+        adv = _bce(dis(fake), 1.0)
+        _step(adams["gen"], 2.0 * adv)
+        metrics = ours.step(step, plan.at(step), [{"image": x}])
+        for name, value in {"dis/d_real": d_real, "dis/d_fake": d_fake, "gen/adv": adv}.items():
+            assert metrics[name].item() == value.item(), (step, name)
+    _same(system.nets["gen"], gen)
+    _same(system.nets["dis"], dis)
+
+
+def test_wgan_gp_equals_algorithm_1_to_the_last_bit() -> None:
+    torch.manual_seed(0)
+    system = wgan_gp()
+    ours = engine(system, WGAN_GP_SCALES, optimizer={"betas": [0.0, 0.9]})
+    gen, dis = copy.deepcopy(system.nets["gen"]), copy.deepcopy(system.nets["dis"])
+    adams = {"gen": _adam(gen, (0.0, 0.9)), "dis": _adam(dis, (0.0, 0.9))}
+    plan, noise = timetable(system, N_CRITIC), Noise(0, dtype=torch.float64)
+    for step in range(STEPS):
+        batches = [pictures(8, seed=10 * step + n) for n in range(plan.batches(step))]
+        critic: dict[str, list[torch.Tensor]] = {"d_real": [], "d_fake": [], "gp": [], "w_distance": []}
+        for turn in reversed(range(5)):  # the turn next to the generator's has draw and batch 0
+            x, drawn = batches[turn], noise.draw(system.noise, 8, step, turn)
+            with torch.no_grad():
+                fake = gen(drawn["prior_dis"]).tanh()
+            real_value, fake_value = dis(x).mean(), dis(fake).mean()
+            between = (drawn["alpha"] * x + (1 - drawn["alpha"]) * fake).requires_grad_()
+            (slope,) = torch.autograd.grad(dis(between).sum(), between, create_graph=True)
+            gp = ((slope.square().flatten(1).sum(1) + 1e-12).sqrt() - 1).square().mean()
+            _step(adams["dis"], -real_value + fake_value + 10.0 * gp)
+            for name, value in zip(critic, (-real_value, fake_value, gp, real_value - fake_value), strict=True):
+                critic[name].append(value.detach())
+        adv = -dis(gen(noise.draw(system.noise, 8, step)["prior"]).tanh()).mean()
+        _step(adams["gen"], adv)
+        metrics = ours.step(step, plan.at(step), [{"image": x} for x in batches])
+        assert metrics["gen/adv"].item() == adv.item()
+        for name, values in critic.items():
+            assert metrics[f"dis/{name}"].item() == torch.stack(values).mean().item(), (step, name)
+    _same(system.nets["gen"], gen)
+    _same(system.nets["dis"], dis)
+    assert ours.updates == {"gen": STEPS, "dis": 5 * STEPS}
 
 
 def _step(adam: torch.optim.Adam, loss: torch.Tensor) -> None:

@@ -14,7 +14,21 @@ from gansweep.engine.graph import Graph, open_driver
 from gansweep.engine.step import EagerEngine
 from gansweep.errors import UserError
 from gansweep.runs.meter import Meter
-from small import DIS, VAE_SCALES, VAEGAN_SCALES, engine, pictures, timetable, vae, vaegan
+from small import (
+    DCGAN_SCALES,
+    DIS,
+    N_CRITIC,
+    VAE_SCALES,
+    VAEGAN_SCALES,
+    WGAN_GP_SCALES,
+    dcgan,
+    engine,
+    pictures,
+    timetable,
+    vae,
+    vaegan,
+    wgan_gp,
+)
 
 CURVES = {
     "optimizer.lr": {"kind": "decay", "multiply_by": 0.5, "every_steps": 1},
@@ -34,7 +48,12 @@ def _cases() -> dict[str, Callable[[], EagerEngine]]:
             vaegan(gan_loss="wgan", clip=0.01), VAEGAN_SCALES, optimizer={"kind": "rmsprop"}
         ),
         "vaegan, sgd": lambda: engine(vaegan(), VAEGAN_SCALES, optimizer={"kind": "sgd", "momentum": 0.9}),
+        "dcgan, penalty": lambda: engine(dcgan(prior="uniform"), {**DCGAN_SCALES, "r1": 5.0}, ema_decay=0.9),
+        "wgan_gp": lambda: engine(wgan_gp(), WGAN_GP_SCALES, optimizer={"betas": [0.0, 0.9]}),
     }
+
+
+TURNS = {"wgan_gp": N_CRITIC}
 
 
 def _twins(make: Callable[[], EagerEngine]) -> tuple[EagerEngine, EagerEngine]:
@@ -58,7 +77,7 @@ def _run(driver: Any, plan: Any, steps: int, meter: Meter) -> None:
 def test_replayed_steps_are_the_eager_engines(case: str) -> None:
     ours, theirs = _twins(_cases()[case])
     tape, left, right = Tape(), Meter(), Meter()
-    plan = timetable(ours.system)
+    plan = timetable(ours.system, TURNS.get(case))
     _run(Graph(ours, dict, tape), plan, 5, left)
     _run(Eager(theirs, dict), plan, 5, right)
     assert tape.recordings == 1

@@ -9,7 +9,20 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gansweep.engine.step import EagerEngine
-from small import VAE_SCALES, VAEGAN_SCALES, engine, pictures, timetable, vae, vaegan
+from small import (
+    DCGAN_SCALES,
+    N_CRITIC,
+    VAE_SCALES,
+    VAEGAN_SCALES,
+    WGAN_GP_SCALES,
+    dcgan,
+    engine,
+    pictures,
+    timetable,
+    vae,
+    vaegan,
+    wgan_gp,
+)
 
 HOST_READS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero")
 GLOBAL_DRAWS = (
@@ -70,7 +83,14 @@ def _cases() -> dict[str, Any]:
                 "knobs.real_label": {"kind": "piecewise", "values": [[0, 1.0], [1, 0.9]]},
             },
         ),
+        "dcgan": lambda: engine(dcgan(), {**DCGAN_SCALES, "r1": 5.0}, ema_decay=0.9, optimizer=huge),
+        "dcgan, uniform prior, accumulating": lambda: engine(dcgan(prior="uniform"), DCGAN_SCALES, micro_batches=2),
+        "wgan_gp": lambda: engine(wgan_gp(), WGAN_GP_SCALES),
+        "wgan_gp, accumulating": lambda: engine(wgan_gp(), WGAN_GP_SCALES, micro_batches=2),
     }
+
+
+TURNS = {"wgan_gp": N_CRITIC}
 
 
 def _dis() -> dict[str, Any]:
@@ -83,12 +103,12 @@ def _dis() -> dict[str, Any]:
 def test_a_step_reads_nothing_back_and_draws_only_from_its_own_streams(name: str) -> None:
     torch.manual_seed(0)
     ours: EagerEngine = _cases()[name]()
-    plan = timetable(ours.system)
-    batch = {"image": pictures(4)}
-    ours.step(0, plan.at(0), [batch])  # optimizers make their state in the first step, once
+    plan = timetable(ours.system, TURNS.get(name))
+    batches = [{"image": pictures(4, seed=n)} for n in range(plan.batches(0))]
+    ours.step(0, plan.at(0), batches)  # optimizers make their state in the first step, once
     with Vows():
         for step in (1, 2):
-            metrics = ours.step(step, plan.at(step), [batch])
+            metrics = ours.step(step, plan.at(step), batches)
     assert all(torch.isfinite(value) for value in metrics.values()), metrics
 
 

@@ -14,7 +14,21 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from small import DIS, VAE_SCALES, VAEGAN_SCALES, engine, pictures, timetable, vae, vaegan
+from small import (
+    DCGAN_SCALES,
+    DIS,
+    N_CRITIC,
+    VAE_SCALES,
+    VAEGAN_SCALES,
+    WGAN_GP_SCALES,
+    dcgan,
+    engine,
+    pictures,
+    timetable,
+    vae,
+    vaegan,
+    wgan_gp,
+)
 
 FILE = Path(__file__).with_name("losses.json")
 STEPS = 5
@@ -36,16 +50,19 @@ def golden() -> dict[str, list[dict[str, float]]]:
         "vaegan": (lambda: vaegan(**nets), VAEGAN_SCALES, {"ema_decay": 0.9}),
         "vaegan_gp": (lambda: vaegan(gan_loss="wgan", **nets), {**VAEGAN_SCALES, "gp": 10.0}, {}),
         "vaegan_r1_hinge": (lambda: vaegan(gan_loss="hinge", **nets), {**VAEGAN_SCALES, "r1": 5.0}, {}),
+        "dcgan": (lambda: dcgan(), DCGAN_SCALES, {"ema_decay": 0.9}),
+        "wgan_gp": (lambda: wgan_gp(), WGAN_GP_SCALES, {}),
     }
+    turns = {"wgan_gp": N_CRITIC}
     found: dict[str, list[dict[str, float]]] = {}
     for name, (make, scales, options) in cases.items():
         torch.manual_seed(0)
         ours = engine(make(), scales, **options)
-        plan = timetable(ours.system)
-        found[name] = [
-            {key: value.item() for key, value in ours.step(n, plan.at(n), [{"image": pictures(8, seed=n)}]).items()}
-            for n in range(STEPS)
-        ]
+        plan = timetable(ours.system, turns.get(name))
+        found[name] = []
+        for n in range(STEPS):
+            batches = [{"image": pictures(8, seed=n + STEPS * k)} for k in range(plan.batches(n))]
+            found[name].append({key: value.item() for key, value in ours.step(n, plan.at(n), batches).items()})
     return found
 
 

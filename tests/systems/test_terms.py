@@ -14,7 +14,21 @@ from gansweep.engine.schedule import Entry
 from gansweep.engine.step import EagerEngine
 from gansweep.errors import UserError
 from gansweep.nets.blocks import ConfigError
-from small import DIS, PART, VAE_SCALES, VAEGAN_SCALES, engine, pictures, timetable, vae, vaegan
+from small import (
+    DCGAN_SCALES,
+    DIS,
+    PART,
+    VAE_SCALES,
+    VAEGAN_SCALES,
+    WGAN_GP_SCALES,
+    dcgan,
+    engine,
+    pictures,
+    timetable,
+    vae,
+    vaegan,
+    wgan_gp,
+)
 
 EVERY_TERM = {name: 1.0 for name in VAEGAN_SCALES}
 # What a term's gradient reaches, whoever learns: reconstruction passes through the decoder, the adversary through D.
@@ -61,10 +75,36 @@ def test_each_term_of_the_vae_reaches_exactly_its_networks() -> None:
     assert found == {**{name: {"enc", "dec"} for name in ("l1", "mse", "bce", "huber")}, "kld": {"enc"}}
 
 
-@pytest.mark.parametrize(("phase", "learns"), [("enc", "enc"), ("dec", "dec"), ("dis", "dis")])
-def test_a_phase_changes_the_weights_of_exactly_what_it_learns(phase: str, learns: str) -> None:
+@pytest.mark.parametrize("gan_loss", ["bce", "hinge", "lsgan", "wgan"])
+def test_each_term_of_the_dcgan_reaches_exactly_its_networks(gan_loss: str) -> None:
     torch.manual_seed(0)
-    ours = engine(vaegan(), VAEGAN_SCALES)
+    found = _reached(engine(dcgan(gan_loss=gan_loss), {name: 1.0 for name in DCGAN_SCALES}))
+    assert found == {**{name: {"dis"} for name in ("d_real", "d_fake", "r1")}, "adv": {"gen", "dis"}}
+
+
+def test_each_term_of_wgan_gp_reaches_exactly_its_networks() -> None:
+    torch.manual_seed(0)
+    found = _reached(engine(wgan_gp(), WGAN_GP_SCALES))
+    assert found == {**{name: {"dis"} for name in ("d_real", "d_fake", "gp")}, "adv": {"gen", "dis"}}
+
+
+@pytest.mark.parametrize(
+    ("make", "scales", "phase", "learns"),
+    [
+        (vaegan, VAEGAN_SCALES, "enc", "enc"),
+        (vaegan, VAEGAN_SCALES, "dec", "dec"),
+        (vaegan, VAEGAN_SCALES, "dis", "dis"),
+        (dcgan, DCGAN_SCALES, "dis", "dis"),
+        (dcgan, DCGAN_SCALES, "gen", "gen"),
+        (wgan_gp, WGAN_GP_SCALES, "dis", "dis"),
+        (wgan_gp, WGAN_GP_SCALES, "gen", "gen"),
+    ],
+)
+def test_a_phase_changes_the_weights_of_exactly_what_it_learns(
+    make: Any, scales: dict[str, float | None], phase: str, learns: str
+) -> None:
+    torch.manual_seed(0)
+    ours = engine(make(), scales)
     before = {net: [p.clone() for p in module.parameters()] for net, module in ours.system.nets.items()}
     ours.step(0, [(Entry(phase, 0, 0),)], [{"image": pictures(4)}])
     changed = {
@@ -137,6 +177,22 @@ def test_a_users_own_loss_reads_the_phases_pair() -> None:
 def test_a_vaegan_that_cannot_be_is_refused(changes: dict[str, Any], word: str) -> None:
     with pytest.raises(ConfigError, match=word):
         vaegan(**changes)
+
+
+@pytest.mark.parametrize(
+    ("make", "changes", "word"),
+    [
+        (dcgan, {"size_px": 48}, "nearest: 32 or 64"),
+        (dcgan, {"latent": 0}, r"model\.latent=0"),
+        (dcgan, {"prior": "gaussian"}, r"model\.prior=gaussian.*normal, uniform"),
+        (dcgan, {"gan_loss": "bse"}, r"model\.gan_loss=bse"),
+        (wgan_gp, {"size_px": 4}, "nearest: 8"),
+        (wgan_gp, {"discriminator": {**PART, "conv_bias": False}}, r"model\.discriminator\.norm=batch: .* layer"),
+    ],
+)
+def test_a_dcgan_that_cannot_be_is_refused(make: Any, changes: dict[str, Any], word: str) -> None:
+    with pytest.raises(ConfigError, match=word):
+        make(**changes)
 
 
 def test_a_vae_whose_stride_does_not_divide_the_size_is_refused() -> None:
