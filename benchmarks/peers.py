@@ -49,7 +49,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def report(times: step.Times, shares: dict[str, float]) -> dict[str, Any]:
+def report(times: step.Times, shares: dict[str, dict[str, float]]) -> dict[str, Any]:
     """Print the table and the ratios; denominators are gansweep's own medians."""
     from pythae_side import WHAT_IT_LEAVES_OUT
 
@@ -65,7 +65,8 @@ def report(times: step.Times, shares: dict[str, float]) -> dict[str, Any]:
     for name, ratio in ratios.items():
         print(f"ratio {ratio:.3f}: the median cpu_ms of {name} over gansweep's")
     print(f"pythae's step is a user's step, not like for like. {WHAT_IT_LEAVES_OUT}")
-    print("share of pythae's steps that updated: " + ", ".join(f"{k} {100 * v:.0f} %" for k, v in shares.items()))
+    for name, by in shares.items():
+        print(f"share of the steps of {name} that updated: " + ", ".join(f"{k} {100 * v:.0f} %" for k, v in by.items()))
     return {"ratios": ratios, "ratio_is": "median cpu_ms of each side / gansweep's", "spread": figures}
 
 
@@ -74,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(argv)
     try:
         found = importlib.metadata.version("pythae")
-        from pythae_side import PythaeSide
+        from pythae_side import NO_MARGIN, PythaeSide
     except ImportError as error:
         print(f"{ABSENT} ({error})", file=sys.stderr)
         sys.exit(3)
@@ -93,14 +94,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     assert isinstance(ours, Ours)
     pictures = drawn_batches(args.batch, args.size, torch.float32, device)
     system = ours.engine.system
-    peer = PythaeSide(system.nets, pictures, system.noise["eps"].shape[0], ours.settings.optimizer.lr)
-    sides[f"pythae {found}"] = peer
+    given = (system.nets, pictures, system.noise["eps"].shape[0], ours.settings.optimizer.lr)
+    peers = {
+        f"pythae {found}": PythaeSide(*given),
+        f"pythae {found}, no update left out": PythaeSide(*given, margin=NO_MARGIN),
+    }
+    sides |= peers
     print(f"- {args.rounds} rounds of 1 step a side, in turns, after {step.WARM_UP['cpu']} steps of warm-up")
     times = step.time_rounds(sides, args.rounds, 1, step.WARM_UP["cpu"], device)
-    table = report(times, peer.update_shares())
+    shares = {name: peer.update_shares() for name, peer in peers.items()}
+    table = report(times, shares)
     print(f"load at the end: {load()}")
     if args.json is not None:
-        table |= {"updates": peer.update_shares(), "loss_differences": differences, "machine": facts()}
+        table |= {"updates": shares, "loss_differences": differences, "machine": facts()}
         asked = {name: getattr(args, name) for name in ("width", "batch", "size", "rounds")}
         args.json.write_text(json.dumps({**asked, **table}, indent=1) + "\n", encoding="utf-8")
 

@@ -2,7 +2,8 @@
 
 Its step does less than ours, by design: one forward of encoder and decoder serves all three networks, the
 reconstruction is judged up to one block of the discriminator only, its own logit is not asked for, and a margin rule
-(its defaults: equilibrium 0.68, margin 0.4) leaves the discriminator's or the decoder's update out of many steps.
+(its defaults: equilibrium 0.68, margin 0.4) leaves the discriminator's or the decoder's update out of many steps,
+backward pass and all. How many depends on the pictures, so there is also a side whose margin leaves nothing out.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from torch import Tensor, nn
 
 WHAT_IT_LEAVES_OUT = (
     "It does less than ours: one shared pass of encoder and decoder for all three networks, the reconstruction judged"
-    " only up to block 2 of D (features, no verdict); and its margin rule may leave out updates."
+    " only up to block 2 of D (features, no verdict); and by default its margin rule leaves out updates."
 )
+NO_MARGIN = 1e9
+"""A margin that no loss is beyond: every network is updated in every step."""
 
 
 class Encoder(BaseEncoder):
@@ -91,12 +94,19 @@ class PythaeSide:
     """`run(start, count)` is one call of its trainer's loop over `count` batches, with its four `.item()` a step."""
 
     def __init__(
-        self, nets: Mapping[str, nn.Module], batches: Sequence[Tensor], latent: int, lr: float, block: int = 2
+        self,
+        nets: Mapping[str, nn.Module],
+        batches: Sequence[Tensor],
+        latent: int,
+        lr: float,
+        margin: float | None = None,
+        block: int = 2,
     ):
         own = {name: copy.deepcopy(net).to(memory_format=torch.contiguous_format) for name, net in nets.items()}
         shape = tuple(batches[0].shape[1:])
+        rule = {} if margin is None else {"margin": margin}
         model = VAEGAN(
-            VAEGANConfig(input_dim=shape, latent_dim=latent, reconstruction_layer=block),
+            VAEGANConfig(input_dim=shape, latent_dim=latent, reconstruction_layer=block, **rule),
             Encoder(own["enc"]),
             Decoder(own["dec"]),
             Discriminator(own["dis"], block),
