@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -233,7 +234,10 @@ def check_reach(settings: Settings, engine: EagerEngine, plan: Timetable, batch:
         raise UserError(f"schedule: {error}") from None
     except (ValueError, RuntimeError, TypeError, AttributeError, LookupError) as error:
         what = f"{type(error).__name__}: {(str(error) or 'no message').splitlines()[0]}"
-        raise UserError(f"the trial step before the run failed, with {count} pictures: {what}") from None
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise UserError(
+            f"the trial step before the run failed, with {count} pictures: {what} ({where.filename}:{where.lineno})"
+        ) from None
 
 
 def load_weights(

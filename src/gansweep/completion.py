@@ -26,6 +26,7 @@ FLAGS = {
     "doctor": ("--json", "--help"),
 }
 DATA_VERBS = ("build", "inspect", "check")
+_MOST_RUNS = 50
 RUN_VERBS = ("eval-is", "resume", "sample", "show", "diff", "sync")
 
 # The word that is completed is cut at the last = or :, where bash (COMP_WORDBREAKS) starts a new word.
@@ -105,10 +106,10 @@ def _config_dir(words: Sequence[str]) -> str | None:
 
 
 def _runs(start: str) -> list[str]:
-    """Return the ids of runs here that begin with `start`; none (the shell then offers files) when none does."""
+    """Return the ids of runs here that begin with `start`, newest first; none: the shell then offers files."""
     from gansweep.runs.store import all_runs
 
-    return [run.id[:8] for run in all_runs() if start and run.id.startswith(start)]
+    return [run.id[:8] for run in reversed(all_runs()) if run.id.startswith(start)][:_MOST_RUNS]
 
 
 def _ask_hydra(words: list[str], config_dir: str | None) -> list[str]:
@@ -124,6 +125,9 @@ def _ask_hydra(words: list[str], config_dir: str | None) -> list[str]:
     out = io.StringIO()
     try:
         with session(user_dirs(config_dir)) as hydra, contextlib.redirect_stdout(out):
+            group, equals, start = words[-1].removeprefix("+").partition("=")
+            if equals and "," not in start and hydra.is_group(group):  # Hydra's own stops at sub-folders
+                return [f"{prefix}{group}={name}" for name in sorted(hydra.options(group)) if name.startswith(start)]
             BashCompletion(hydra.loader).query(CONFIG_NAME)
     except Exception:
         # A line that does not compose has no completions; the shell is no place for an error.

@@ -20,7 +20,7 @@ from gansweep.restore import Change, Restored, changes, restore
 from gansweep.runs import store
 from gansweep.runs.rundir import Run, say
 from gansweep.runs.tracker import annotate
-from gansweep.tables import console
+from gansweep.tables import console, print_table
 
 MODE = "eval"
 
@@ -190,7 +190,7 @@ def _print_one(evaluation: Evaluation) -> None:
 
 def _print_all(rows: Sequence[tuple[Run, Evaluation | None, str]]) -> None:
     table = Table(box=None, pad_edge=False)
-    for name in ("run", "name", "step", "score", "std", "single", ""):
+    for name in ("run", "name", "step", "score", "std", "single", "key"):
         table.add_column(
             name, overflow="fold", justify="right" if name in ("step", "score", "std", "single") else "left"
         )
@@ -200,8 +200,8 @@ def _print_all(rows: Sequence[tuple[Run, Evaluation | None, str]]) -> None:
             score = evaluation.score
             cells = [str(evaluation.step), f"{score.mean:.4f}", f"{score.std:.4f}", f"{score.single:.4f}"]
         table.add_row(run.id[:8], run.name, *cells, remark or (evaluation.key if evaluation else ""))
+    print_table(table)
     out = console()
-    out.print(table)
     scored = [evaluation for _, evaluation, _ in rows if evaluation is not None]
     for line in dict.fromkeys(_conditions(evaluation) for evaluation in scored):
         out.print(line, soft_wrap=True)

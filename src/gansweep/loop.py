@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 import time
@@ -21,9 +22,12 @@ from gansweep.engine.schedule import Timetable
 from gansweep.engine.step import EagerEngine
 from gansweep.errors import RunFailed
 from gansweep.observe import Observer
+from gansweep.progress import losses_among
 from gansweep.runs.checkpoint import FORMAT, Keeper, Saved
 from gansweep.runs.meter import Meter
 from gansweep.runs.tracker import Tracker
+
+log = logging.getLogger("gansweep")
 
 
 class Interrupted(Exception):
@@ -151,7 +155,12 @@ class Loop:
         }
         self.turns = {}
         self.losses = dict(values)
-        parts.tracker.scalars(values | self._performance(), self.step)
+        performance = self._performance()
+        parts.tracker.scalars(values | performance, self.step)
+        # For the run's own log: a job without a terminal can be followed there.
+        told = " ".join(f"{key} {values[key]:.4g}" for key in losses_among(values))
+        took = performance["perf/step_ms"]
+        log.debug("step %d of %d, %.3g ms a step: %s", self.step, parts.settings.steps, took, told)
         self.show(values)
 
     def _performance(self) -> dict[str, float]:

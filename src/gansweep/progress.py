@@ -12,6 +12,19 @@ from gansweep.config.settings import Settings
 _MOST_SHOWN = 4
 
 
+# Metrics that are no losses, by the first part of their name.
+_OTHERS = ("lr", "knob", "turns", "grad_norm", "perf", "val")
+
+
+def losses_among(values: Mapping[str, float]) -> list[str]:
+    """Return the names of the unscaled terms and reports among a step's metrics, in their order."""
+    return [
+        key
+        for key in values
+        if key.count("/") == 1 and not key.endswith(("_weighted", "/total")) and key.partition("/")[0] not in _OTHERS
+    ]
+
+
 @contextmanager
 def training_bar(
     settings: Settings, done: int
@@ -42,11 +55,7 @@ def training_bar(
         task = progress.add_task("training", total=settings.steps, completed=done, losses="")
 
         def show(losses: Mapping[str, float]) -> None:
-            own = [
-                f"{k} {v:.3g}"
-                for k, v in losses.items()
-                if k.count("/") == 1 and not k.endswith(("_weighted", "/total"))
-            ]
-            progress.update(task, losses=" ".join(own[:_MOST_SHOWN]))
+            own = [f"{key} {losses[key]:.3g}" for key in losses_among(losses)[:_MOST_SHOWN]]
+            progress.update(task, losses=" ".join(own))
 
         yield (lambda step: progress.update(task, completed=step)), show

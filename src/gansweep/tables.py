@@ -30,9 +30,27 @@ def number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
 
 
+def print_table(table: Table) -> None:
+    """Print a table; into a pipe without the blanks that fill its lines up, which would wrap in a narrower window."""
+    out = console()
+    if sys.stdout.isatty():
+        out.print(table)
+        return
+    with out.capture() as captured:
+        out.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
 def values(found: Mapping[str, float], most: int = 4) -> str:
-    """Return `key value` pairs in one line; of more than `most`, the number left out."""
-    shown = [f"{key} {number(value)}" for key, value in list(found.items())[:most]]
+    """Return `key value` pairs in one line, one of each phase before a second of any; how many more there are."""
+    turns: dict[str, int] = {}
+    ranked = []
+    for place, key in enumerate(found):
+        phase = key.partition("/")[0]
+        turns[phase] = turns.get(phase, 0) + 1
+        ranked.append((turns[phase], place, key))
+    chosen = list(found) if len(found) <= most else [key for _, _, key in sorted(ranked)[:most]]
+    shown = [f"{key} {number(found[key])}" for key in chosen]
     return ", ".join(shown) + (f", … {len(found) - most} more" if len(found) > most else "")
 
 
@@ -114,18 +132,17 @@ def print_runs(found: Sequence[Mapping[str, Any]]) -> None:
             Text(newest_scores(told["scores"])),
             age(told["created"]),
         )
-    console().print(table)
+    print_table(table)
 
 
 def print_show(told: Mapping[str, Any]) -> None:
     """Print everything about one run, one thing a line."""
-    out = console()
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for key, text in _lines(told):
         table.add_row(key, text if isinstance(text, Text) else Text(str(text)))
-    out.print(table)
+    print_table(table)
 
 
 def _lines(told: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -187,7 +204,7 @@ def print_diff(told: Mapping[str, Any]) -> None:
     table.add_section()
     for key, pair in told["circumstances"].items():
         table.add_row(Text(key, style="yellow"), *(_cell(value) for value in pair))
-    out.print(table)
+    print_table(table)
     if len(told["changed"]) > 1:
         keys = ", ".join(told["changed"])
         out.print(Text(f"{len(told['changed'])} things were changed at once: {keys}", style="yellow"))

@@ -64,7 +64,8 @@ def serve(
             _await_answer(server, address, stop, said)
             if not stop.is_set():
                 page = share(address, experiment)
-                tell(f"MLflow UI: {page}  (Ctrl-C ends it)")
+                busy = f"port {port} is taken; " if port not in (0, chosen) else ""
+                tell(f"{busy}MLflow UI: {page}  (Ctrl-C ends it)")
                 if open_browser:
                     webbrowser.open(page)
             while not stop.wait(0.5):

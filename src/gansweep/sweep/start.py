@@ -110,10 +110,19 @@ def _check(jobs: Sequence[Job], multirun: bool) -> None:
 
 
 def _prepare(jobs: Sequence[Job]) -> None:
-    """Make the tracking stores once, here: several jobs that make one at the same time would break it."""
+    """Pack the data and make the tracking stores once, here, in this order: bad pictures leave no empty store.
+
+    Several jobs that make one store at the same time would break it; one packing is enough for all.
+    """
+    from gansweep.data import open_data
     from gansweep.runs.tracker import prepare_store
 
     done: set[str] = set()
+    for job in jobs:
+        data = job.settings.data
+        if data.model_dump_json() not in done:
+            done.add(data.model_dump_json())
+            open_data(data, progress=job.settings.runtime.progress)
     for job in jobs:
         tracker = job.settings.tracker
         if tracker.model_dump_json() not in done:
