@@ -27,7 +27,8 @@ WAYS: dict[str, dict[str, str]] = {
     "GOMP_SPINCOUNT=30000": {"GOMP_SPINCOUNT": "30000"},
 }
 WARM_UP = 3
-COUNTING = "while True: pass"
+# Ends with the process that began it.
+COUNTING = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: pass"
 Figures = dict[str, dict[str, list[float]]]
 
 
@@ -69,6 +70,10 @@ def measure(args: argparse.Namespace) -> Figures:
                     kept = found.setdefault(f"{name}, {place(busy)}", {"wall_s": [], "cpu_s": []})
                     kept["wall_s"].append(wall)
                     kept["cpu_s"].append(cpu)
+                    print(
+                        f"- round {number}: {name}, {place(busy)}: {wall:.3f} s (CPU {cpu:.3f}), load {load()}",
+                        flush=True,
+                    )
             finally:
                 for other in others:
                     other.kill()
@@ -100,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print, write JSON when asked."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=25, help="timed steps of each process, after 3")
+    parser.add_argument("--steps", type=int, default=10, help="timed steps of each process, after 3")
     parser.add_argument("--threads", type=int, default=2, help="of torch")
     parser.add_argument("--busy", type=int, default=2, help="processes that only count, beside every second turn")
     parser.add_argument("--json", type=Path, default=None, metavar="FILE")
