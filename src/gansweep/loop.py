@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gansweep.config.settings import Settings
 from gansweep.data import Feed
@@ -21,11 +22,13 @@ from gansweep.engine.drive import Driver
 from gansweep.engine.schedule import Timetable
 from gansweep.engine.step import EagerEngine
 from gansweep.errors import RunFailed
-from gansweep.observe import Observer
+from gansweep.grids import save_grid
+from gansweep.observe import GRID_COLUMNS, Observer
 from gansweep.progress import losses_among
 from gansweep.runs.checkpoint import FORMAT, Keeper, Saved
 from gansweep.runs.meter import Meter
 from gansweep.runs.tracker import Tracker
+from gansweep.runs.writer import Copier, Writer
 
 log = logging.getLogger("gansweep")
 
@@ -71,6 +74,8 @@ class Loop:
         self._clock = time.perf_counter()
         self._timed_from = self.step
         self._stop = ""
+        device = self.parts.device
+        self._copier, self._writer = Copier(device), Writer(threaded=device.type == "cuda")
 
     def run(self) -> None:
         """Take every step that is left. RunFailed for a loss that is not finite; Interrupted when asked to stop."""
@@ -78,12 +83,13 @@ class Loop:
         self._clock, self._timed_from = time.perf_counter(), self.step
         if self.step == 0 and settings.sample_every and self.parts.world.leads:
             self._grids()
-        with self._signals():
+        with self._signals(), self._writer:
             while self.step < settings.steps:
                 self._take()
                 if self._looks_are_free:
                     self._refuse_nonfinite()
                 self._report()
+                self._writer.settle()
                 self.advance(self.step)
                 if self._is_asked_to_stop() and self.step < settings.steps:
                     if not self._saved_at_this_step():
@@ -131,11 +137,17 @@ class Loop:
         if last or _due(settings.checkpoint_every, self.step, False):
             self._save(known | (self.losses if logged else {}))
         elif leads and (known or (logged and self.parts.keeper.best_by in self.losses)):
-            self._upload(self.parts.keeper.save(self.state_dict(), self.step, known | self.losses, best_only=True))
+            self._save(known | self.losses, best_only=True)
 
     def _grids(self) -> None:
-        for key, path in self.parts.observer.grids(self.parts.run_dir / "grids", self.step):
-            self.parts.tracker.image(key, path, self.step)
+        for key, images in self.parts.observer.grids().items():
+            self._write_grid(key, images, self.step)
+
+    def _write_grid(self, key: str, images: Tensor, step: int) -> None:
+        path, taken = self.parts.run_dir / "grids" / key / f"step-{step:08d}.png", self._copier.take(images)
+        self._writer.put(
+            lambda: save_grid(taken(), path, GRID_COLUMNS), lambda written: self.parts.tracker.image(key, written, step)
+        )
 
     def _log(self) -> None:
         parts = self.parts
@@ -186,11 +198,14 @@ class Loop:
             where = f"the last good checkpoint is {kept[-1]}" if kept else "no checkpoint had been written yet"
             raise RunFailed(f"{name} is not finite at step {step}: the run was stopped; {where}")
 
-    def _save(self, metrics: Mapping[str, float] | None = None) -> None:
+    def _save(self, metrics: Mapping[str, float] | None = None, best_only: bool = False) -> None:
         self._refuse_nonfinite()
-        if not self.parts.world.leads:
+        keeper, step, known = self.parts.keeper, self.step, metrics or {}
+        self._writer.settle(wait=True)  # one at a time: each is held against the best so far
+        if not self.parts.world.leads or (best_only and not keeper.improves(known)):
             return
-        self._upload(self.parts.keeper.save(self.state_dict(), self.step, metrics or {}))
+        taken = self._copier.take(self.state_dict())
+        self._writer.put(lambda: keeper.save(taken(), step, known, best_only=best_only), self._upload)
 
     def _upload(self, saved: Saved) -> None:
         if not self.parts.settings.checkpoint.upload:
@@ -202,6 +217,7 @@ class Loop:
             self.parts.tracker.forget(path, "checkpoints")
 
     def _saved_at_this_step(self) -> bool:
+        self._writer.settle(wait=True)
         return (self.parts.keeper.directory / f"step-{self.step:08d}.pt").exists()
 
     # State

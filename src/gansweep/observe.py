@@ -7,7 +7,6 @@ evaluation mode, with the running means of the weights where there are any.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,11 +19,10 @@ from gansweep.engine.look import Looker, StepContext
 from gansweep.engine.noise import Noise, mix
 from gansweep.engine.schedule import Entry
 from gansweep.engine.step import EagerEngine
-from gansweep.grids import save_grid
 
 # Noise of grids and of held-out losses: the same for every run, apart from each other and from training.
 GRID_SEED, HELD_OUT_SEED = mix(1, 0x9A1D), mix(2, 0x9A1D)
-GRID_COUNT = 64
+GRID_COUNT, GRID_COLUMNS = 64, 8
 HELD_OUT_MOST = 1024
 
 
@@ -62,16 +60,19 @@ class Observer:
         normalised range and averaged over pictures: it compares runs whose scales differ.
         """
         sums: dict[str, float] = {}
-        count = 0
+        found: list[dict[str, Tensor]] = []
+        sizes: list[int] = []
         noise = Noise(HELD_OUT_SEED, self.device, self.engine.noise.dtype)
         with evaluation(self.engine.evaluation_modules()) as nets:
             for n, batches in enumerate(self._held_out):
                 batch, size = batches.batch(0), batches.batch_size
-                found = self._losses(nets, batch, noise.draw(self.engine.system.noise, size, 0, n))
-                for name, value in found.items():
-                    sums[name] = sums.get(name, 0.0) + float(value) * size
-                count += size
-        return {name: total / count for name, total in sums.items()}
+                found.append(self._losses(nets, batch, noise.draw(self.engine.system.noise, size, 0, n)))
+                sizes.append(size)
+        host = torch.stack([torch.stack(list(losses.values())).double() for losses in found]).tolist()  # one copy
+        for size, row in zip(sizes, host, strict=True):
+            for name, value in zip(found[0], row, strict=True):
+                sums[name] = sums.get(name, 0.0) + value * size
+        return {name: total / sum(sizes) for name, total in sums.items()}
 
     def _losses(self, nets: Nets, batch: Mapping[str, Tensor], noise: Mapping[str, Tensor]) -> dict[str, Tensor]:
         engine, system = self.engine, self.engine.system
@@ -91,33 +92,27 @@ class Observer:
             found["val/squared_error"] = (rebuilt - batch["image"]).square().sum() / len(rebuilt)
         return found
 
-    def grids(self, folder: Path, step: int) -> list[tuple[str, Path]]:
-        """Write this step's grids under `folder` and return (key, path) of each.
+    def grids(self) -> dict[str, Tensor]:
+        """Return the pictures of this step's grids, uint8 (N, C, H, W) on the device, GRID_COLUMNS to a row.
 
         `samples` (one for each output of a system with several): 64 pictures of the prior. `reconstructions`: rows of
         originals, each above the row of their reconstructions.
         """
         system, kind = self.engine.system, self.settings.data.normalize
         noise = Noise(GRID_SEED, self.device, self.engine.noise.dtype)
-        written: list[tuple[str, Path]] = []
+        drawn: dict[str, Tensor] = {}
         with evaluation(self.engine.evaluation_modules()) as nets:
             pictures = self._shown.batch(0)
             outputs = self._sampled(nets, noise, pictures)
             for name, images in outputs.items():
-                key = "samples" if len(outputs) == 1 else f"samples_{name}"
-                path = folder / key / f"step-{step:08d}.png"
-                save_grid(to_uint8(images.float(), kind), path, columns=8)
-                written.append((key, path))
+                drawn["samples" if len(outputs) == 1 else f"samples_{name}"] = to_uint8(images.float(), kind)
             reconstruct = getattr(system, "reconstruct", None)
             if reconstruct is not None:
-                drawn = noise.draw(system.noise, self._shown.batch_size, 0, 1)
-                rebuilt = list(reconstruct(nets, pictures, drawn).values())[-1]
-                originals = to_uint8(pictures["image"].float(), kind).cpu()
-                rows = _paired_rows(originals, to_uint8(rebuilt.float(), kind).cpu(), 8)
-                path = folder / "reconstructions" / f"step-{step:08d}.png"
-                save_grid(rows, path, columns=8)
-                written.append(("reconstructions", path))
-        return written
+                codes = noise.draw(system.noise, self._shown.batch_size, 0, 1)
+                rebuilt = to_uint8(list(reconstruct(nets, pictures, codes).values())[-1].float(), kind)
+                originals = to_uint8(pictures["image"].float(), kind)
+                drawn["reconstructions"] = _paired_rows(originals, rebuilt, GRID_COLUMNS)
+        return drawn
 
     def _sampled(self, nets: Nets, noise: Noise, pictures: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Sample GRID_COUNT pictures, in batches of at most the run's size, so that a grid never needs more memory."""

@@ -53,7 +53,9 @@ def _train_along(message: Mapping[str, Any], place: World) -> None:
         warm_start(settings, learner.engine)
     refuse_unreached(settings, learner)
     feed = open_feed(learner.batches)
-    driver = open_driver(settings.runtime.engine, learner.engine, feed.finish, device, lambda note: None)
+    driver = open_driver(
+        settings.runtime.engine, learner.engine, feed.finish, device, lambda note: None, settings.runtime.compile
+    )
     keeper = checkpoint.Keeper(run_dir / "checkpoints", settings.checkpoint)
     observer = Observer(settings, dataset, learner.engine, device)
     engine, plan, _ = learner

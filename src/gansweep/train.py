@@ -20,11 +20,10 @@ from gansweep.arithmetic import set_arithmetic
 from gansweep.assemble import build_system, check, pick_device, warm_start
 from gansweep.config.explain import validate
 from gansweep.config.settings import Settings
-from gansweep.data import open_data, open_feed
+from gansweep.data import open_data
 from gansweep.engine.distributed import World, world
-from gansweep.engine.graph import open_driver
 from gansweep.errors import RunFailed, UserError
-from gansweep.learner import Learner, build_learner, refuse_unreached
+from gansweep.learner import Learner, build_learner, open_drive, refuse_unreached
 from gansweep.loop import Interrupted, Loop, Parts
 from gansweep.observe import Observer
 from gansweep.preflight import refuse_too_large_a_step
@@ -159,9 +158,8 @@ def _parts(
     keeper: checkpoint.Keeper,
 ) -> Parts:
     """Return what the loop works with: the feed and the driver are those that fit the device."""
-    engine, plan, batches = learner
-    feed = open_feed(batches)
-    driver = open_driver(settings.runtime.engine, engine, feed.finish, device, log.info)
+    engine, plan, _ = learner
+    feed, driver = open_drive(settings, learner, device, log.info)
     return Parts(settings, run_dir, run_id, data, device, engine, plan, feed, driver, observer, tracker, keeper, place)
 
 

@@ -152,7 +152,11 @@ def _size(raws: Sequence[Raw]) -> int:
 
 
 def open_driver(
-    kind: str, engine: EagerEngine, finish: Finish, device: torch.device, say: Callable[[str], None]
+    kind: str,
+    engine: EagerEngine,
+    finish: Finish,
+    device: torch.device,
+    say: Callable[[str], None],
 ) -> Driver:
     """Return the driver that `runtime.engine` asks for: auto is the graph on CUDA, and says why where it cannot be."""
     if kind == "graph" and device.type != "cuda":

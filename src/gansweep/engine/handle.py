@@ -36,6 +36,18 @@ class Nets:
         self._low = low_precision
         self._islands = fp32_nets
         self._traces: list[set[str]] = []
+        self._compiled: dict[str, Callable[..., Any]] = {}
+
+    def compile(self, backend: str = "inductor") -> None:
+        """Have torch fuse each network's work from its next run on, but for `still` runs, which stay as they are.
+
+        Those are for gradients with respect to inputs, which are taken through the functional interface, and torch
+        cannot differentiate a compiled backward a second time.
+        """
+        # Fixed shapes: the batch has one size, and a step that is recorded must not be compiled again.
+        self._compiled = {
+            name: torch.compile(module, backend=backend, dynamic=False) for name, module in self._modules.items()
+        }
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):
@@ -47,21 +59,22 @@ class Nets:
             raise AttributeError(f"no network '{name}'; the system has {', '.join(self._modules)}")
         return lambda *args, **kwargs: self._run(name, *args, **kwargs)
 
-    def _run(self, name: str, *args: Any, **kwargs: Any) -> Any:
+    def _run(self, name: str, *args: Any, plain: bool = False, **kwargs: Any) -> Any:
         if self._traces:
             self._traces[-1].add(name)
         module = self._modules[name]
+        run = module if plain else self._compiled.get(name, module)
         if self._low is None or name in self._islands:
-            return module(*args, **kwargs)
+            return run(*args, **kwargs)
         with torch.autocast(next(module.parameters()).device.type, self._low):
-            return to_float32(module(*args, **kwargs))
+            return to_float32(run(*args, **kwargs))
 
     def still(self, name: str) -> Callable[..., Any]:
         """Return the network with throw-away statistics: batch statistics are used, no buffer moves."""
 
         def run(*args: Any, **kwargs: Any) -> Any:
             with _stillness(self._modules[name]):
-                return self._run(name, *args, **kwargs)
+                return self._run(name, *args, plain=True, **kwargs)
 
         return run
 
