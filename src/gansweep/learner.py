@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 
 from gansweep.assemble import build_engine, check_reach
 from gansweep.config.settings import Settings
-from gansweep.data import Batches, Dataset
+from gansweep.data import Batches, Dataset, Feed, open_feed
 from gansweep.engine.distributed import World
+from gansweep.engine.drive import Driver
+from gansweep.engine.graph import open_driver
 from gansweep.engine.schedule import Timetable
 from gansweep.engine.step import EagerEngine
 from gansweep.errors import UserError
@@ -55,6 +58,16 @@ def build_learner(settings: Settings, dataset: Dataset, device: torch.device, wo
                 f"data: field '{name}' is {found} a sample, the system takes {spec.shape}; see data.size, data.channels"
             )
     return Learner(engine, plan, batches)
+
+
+def open_drive(
+    settings: Settings, learner: Learner, device: torch.device, say: Callable[[str], None]
+) -> tuple[Feed, Driver]:
+    """Return the feed and the driver that fit the device; networks to be compiled are, in the driver's first steps."""
+    if settings.runtime.compile:
+        learner.engine.nets.compile()
+    feed = open_feed(learner.batches)
+    return feed, open_driver(settings.runtime.engine, learner.engine, feed.finish, device, say)
 
 
 def refuse_unreached(settings: Settings, learner: Learner) -> None:

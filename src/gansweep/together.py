@@ -10,11 +10,10 @@ from gansweep.arithmetic import set_arithmetic
 from gansweep.assemble import pick_device, warm_start
 from gansweep.config.explain import validate
 from gansweep.config.settings import Settings
-from gansweep.data import open_data, open_feed
+from gansweep.data import open_data
 from gansweep.engine.distributed import World, join, part, world
-from gansweep.engine.graph import open_driver
 from gansweep.errors import GansweepError
-from gansweep.learner import build_learner, refuse_unreached
+from gansweep.learner import build_learner, open_drive, refuse_unreached
 from gansweep.loop import Interrupted, Loop, Parts
 from gansweep.observe import Observer
 from gansweep.runs import checkpoint
@@ -52,10 +51,7 @@ def _train_along(message: Mapping[str, Any], place: World) -> None:
     if message["start"] is None:
         warm_start(settings, learner.engine)
     refuse_unreached(settings, learner)
-    feed = open_feed(learner.batches)
-    driver = open_driver(
-        settings.runtime.engine, learner.engine, feed.finish, device, lambda note: None, settings.runtime.compile
-    )
+    feed, driver = open_drive(settings, learner, device, lambda note: None)
     keeper = checkpoint.Keeper(run_dir / "checkpoints", settings.checkpoint)
     observer = Observer(settings, dataset, learner.engine, device)
     engine, plan, _ = learner
