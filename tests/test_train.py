@@ -80,11 +80,18 @@ def test_a_weighted_loss_is_its_scale_times_the_loss_and_a_scale_moves_both_phas
     assert last["dec/l1_dec_weighted"] == pytest.approx(600 * last["dec/l1_dec"], rel=1e-6)
 
 
-@pytest.mark.parametrize("model", ["vae", "vaegan"])
+ON_CUDA = pytest.param(
+    "vaegan",
+    ["runtime.device=cuda", "runtime.deterministic=true"],
+    marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")],
+)
+
+
+@pytest.mark.parametrize(("model", "machine"), [("vae", []), ("vaegan", []), ON_CUDA])
 def test_a_killed_run_goes_on_to_the_last_bit(
-    model: str, compose: Compose, small_overrides: list[str], tmp_path: Path
+    model: str, machine: list[str], compose: Compose, small_overrides: list[str], tmp_path: Path
 ) -> None:
-    overrides = [f"model={model}", "steps=160", "checkpoint_every=25", *EXACT, DECAY]
+    overrides = [f"model={model}", "steps=160", "checkpoint_every=25", *EXACT, DECAY, *machine]
     whole = tmp_path / "whole"
     train(compose(*overrides), whole, [])
     killed = tmp_path / "killed"

@@ -28,6 +28,10 @@ from gansweep.runs.record import RunRecord
         ("gansweep data check data=em", ["data=emoji"]),
         ("gansweep completion z", ["zsh"]),
         ("gansweep train model=vaegam scales.", []),
+        (
+            "gansweep train experiment=vaegan/test",
+            [f"experiment=vaegan/test{n}" for n in ("1", "1_sums", "2", "3", "4", "5")],
+        ),
     ],
 )
 def test_what_may_stand_there(line: str, found: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
