@@ -52,6 +52,8 @@ class Ours:
         set_arithmetic(settings.runtime)
         self.settings = settings
         self.engine, self.plan = build_engine(settings, device)
+        if settings.runtime.compile:
+            self.engine.nets.compile()
         layout = torch.channels_last if settings.runtime.channels_last else torch.contiguous_format
         self.batches = [{"image": x.contiguous(memory_format=layout)} for x in batches]
         self.meter = Meter()

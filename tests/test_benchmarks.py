@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 import subprocess
 import sys
 import threading
+import venv
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 TINY = ["--rounds", "2", "--size", "16", "--width", "0.125", "--batch", "4"]
@@ -101,3 +105,110 @@ def test_turns_alternate_and_end_with_whoever_is_left(tracking: Any) -> None:
         assert not thread.is_alive()
     assert [name for name, _ in seen] == ["on"] * 2 + ["off"] * 2 + ["on"] * 2 + ["off"] * 4
     assert [len(turns.cpu_s[name]) for name in ("on", "off")] == [2, 3]
+
+
+# The GPU list, rehearsed on the CPU
+
+
+def _gpu(*arguments: object, interpreter: str = sys.executable) -> subprocess.CompletedProcess[str]:
+    command = ["bash", str(BENCHMARKS / "gpu.sh"), *map(str, arguments)]
+    environment = {**os.environ, "PYTHON": interpreter}
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
+
+
+def _rehearsed(tmp_path: Path, part: str, *more: str) -> tuple[dict[str, Any], str]:
+    """Rehearse a part on the CPU; return its table and its report, after looking at what all parts have in common."""
+    done = _gpu("--part", part, "--device", "cpu", "--quick", "--out", tmp_path, *more)
+    assert done.returncode == 0, done.stderr
+    (written,) = tmp_path.glob("*.json")
+    found = json.loads(written.read_text(encoding="utf-8"))
+    report = written.with_suffix(".md").read_text(encoding="utf-8")
+    assert {"part", "figures_of", "quick", "seconds", "machine", "table"} == set(found)
+    assert (found["part"], found["figures_of"], found["quick"]) == (part, "cpu", True)
+    assert {"command", "date", "hardware", "versions", "commit", "load"} <= set(found["machine"])
+    assert written.name == f"{found['machine']['date'][:10]}-cpu-{part}-quick.json"
+    # Whatever it says, it says of a CPU.
+    assert report.startswith(f"# A rehearsal on the CPU of part {part}")
+    assert "nothing here says anything about a GPU" in report
+    assert "H100" not in report and "roofline" not in report and "goal" not in report
+    return found["table"], report
+
+
+@pytest.mark.slow
+def test_the_ladder_is_rehearsed_on_the_cpu(tmp_path: Path) -> None:
+    table, report = _rehearsed(tmp_path, "step")
+    assert [load["name"] for load in table["workloads"]] == ["vaegan", "dcgan", "wgan_gp"]
+    for load in table["workloads"]:
+        assert "failed" not in load, load
+        _look_at_a_ladder(load)
+    assert report.count("not measured: runtime.engine=graph: needs CUDA") == 9
+
+
+def _look_at_a_ladder(load: dict[str, Any]) -> None:
+    assert set(load) == {"name", "what", "exact_difference", "note", "rungs", "ratios"}
+    assert 0 <= load["exact_difference"]["eager"] <= 1e-9
+    rows = {row["name"]: row for row in load["rungs"]}
+    assert list(rows) == ["plain", "plain_bf16", "eager", "graph", "graph_bf16", "graph_bf16_compile"]
+    timed = {name for name, row in rows.items() if row["ms"] is not None}
+    assert timed == {"plain", "plain_bf16", "eager"}
+    for name in timed:
+        assert {"median", "p10", "p90"} == set(rows[name]["ms"])
+        assert len(rows[name]["repeats_ms"]) == 2
+        assert 0 <= rows[name]["loss_difference"] <= rows[name]["loss_difference_allowed"]
+        assert rows[name]["syncs_per_100_steps"] is None and rows[name]["peak_mb"] is None
+    for name in set(rows) - timed:
+        assert "needs CUDA" in rows[name]["reason"] and "\n" not in rows[name]["reason"]
+    (ratio,) = load["ratios"]
+    assert ratio["numerator"] == rows["plain"]["what"] and ratio["denominator"] == rows["eager"]["what"]
+    assert ratio["ratio"] == pytest.approx(rows["plain"]["ms"]["median"] / rows["eager"]["ms"]["median"])
+    assert ratio["same_precision"] is True
+
+
+def test_the_profile_is_rehearsed_on_the_cpu(tmp_path: Path) -> None:
+    table, report = _rehearsed(tmp_path, "profile", "--only", "dcgan")
+    (case,) = table["cases"]
+    assert "failed" not in case, case
+    assert case["steps"] == 3 and case["step_ms"] > 0 and case["host_ms_p10"] > 0
+    assert case["busy_share"] is None and case["kernels_per_step"] is None
+    assert len(case["names"]) == 26 and case["names"][-1]["name"].endswith("other names")
+    assert sum(row["share"] for row in case["names"]) == pytest.approx(1.0)
+    assert "GPU busy: not measured" in report
+
+
+@pytest.mark.slow
+def test_peers_that_are_not_there_are_said_to_be_absent(tmp_path: Path) -> None:
+    table, _ = _rehearsed(tmp_path, "peers")
+    rows = {row["name"]: row for row in table["rungs"]}
+    assert set(rows) == {"plain", "ours", "ours_bf16", "pythae", "pythae_all", "lightning"}
+    assert all(rows[name]["ms"] for name in ("plain", "ours", "ours_bf16"))
+    for name, module in (("pythae", "pythae"), ("pythae_all", "pythae"), ("lightning", "lightning")):
+        if importlib.util.find_spec(module) is None:
+            assert rows[name]["ms"] is None and "is not here" in rows[name]["reason"]
+    assert 0 <= table["loss_difference"] <= 1e-3
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_without_a_gpu_it_says_so_in_a_line_and_writes_nothing(tmp_path: Path) -> None:
+    done = _gpu("--part", "step", "--out", tmp_path)
+    assert done.returncode == 3 and done.stdout == ""
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("gpu.sh: no GPU")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_cpu_run_of_full_size_is_refused(tmp_path: Path) -> None:
+    done = _gpu("--part", "step", "--device", "cpu", "--out", tmp_path)
+    assert done.returncode == 2 and "--quick" in done.stderr
+
+
+def test_missing_wheels_are_named_before_anything_else(tmp_path: Path) -> None:
+    venv.create(tmp_path / "bare", with_pip=False, symlinks=True)
+    done = _gpu("--part", "step", interpreter=str(tmp_path / "bare" / "bin" / "python"))
+    assert done.returncode == 3 and done.stderr.count("\n") == 1
+    assert "torch" in done.stderr and "pip install" in done.stderr and "hydra-core" in done.stderr
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pythae") is not None, reason="pythae is here")
+def test_the_peers_script_says_how_to_get_the_peer() -> None:
+    command = [sys.executable, str(BENCHMARKS / "peers.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 3 and done.stderr.count("\n") == 1 and "how to install it" in done.stderr
