@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from gansweep.config.explain import validate
 from gansweep.config.settings import Settings
 from gansweep.data import open_data
 from gansweep.engine.distributed import World, join, part, world
-from gansweep.errors import GansweepError
+from gansweep.errors import RunFailed
 from gansweep.learner import build_learner, open_drive, refuse_unreached
 from gansweep.loop import Interrupted, Loop, Parts
 from gansweep.observe import Observer
@@ -33,11 +34,12 @@ def follow() -> int:
     place = world()
     join(place)
     try:
-        _train_along(place.tell(), place)
-    except (GansweepError, Interrupted, KeyboardInterrupt):
-        return 0  # the leader met the same, and its status counts
-    finally:
-        part()
+        with contextlib.suppress(Interrupted):  # the leader stops at the same step
+            _train_along(place.tell(), place)
+    except RunFailed:
+        return RunFailed.exit_code  # the leader fails by the same numbers, and tells of it
+    place.meet()
+    part()
     return 0
 
 

@@ -68,6 +68,11 @@ class World:
         dist.all_reduce(heard, dist.ReduceOp.MAX)
         return bool(heard)
 
+    def meet(self) -> None:
+        """Wait until all are here: whoever leaves while others still talk makes them fail."""
+        if not self.alone:
+            dist.barrier()
+
     def tell(self, message: Any = None) -> Any:
         """Return what the leader says (`message` there, nothing elsewhere): plain containers of text and numbers."""
         heard = [message]
