@@ -12,9 +12,8 @@ from machine import spread
 from rungs import LOOSE, OURS, PLAIN, WORKLOADS, Rung, Size, Workload, exact_difference, our_rung, plain_rung
 from sides import furthest
 
-COMPILE_SECONDS = 100.0
-# Seconds kept for timing and for the other models when something is compiled.
-KEPT_SECONDS = 60.0
+# Seconds kept for timing when something is compiled, which may take minutes; `--only` gives one model all the time.
+KEPT_SECONDS = 45.0
 PROTOCOL = (
     "All rungs of a model in one process, on the same weights (each a copy), pictures and, for the plain loops, the"
     " noise that ours draws in the step. A step: pictures already on the device, noise (ours), forwards, losses,"
@@ -28,7 +27,7 @@ def measure(size: Size, device: torch.device, deadline: Deadline, only: str | No
     found = []
     chosen = [load for load in WORKLOADS if only in (None, load.name)]
     for number, load in enumerate(chosen):
-        share = deadline.left() / (len(chosen) - number)
+        share = deadline.left() * load.weight / sum(other.weight for other in chosen[number:])
         say(f"{load.what}: at most {share:.0f} s")
         try:
             found.append(_workload(load, size, device, Deadline(share), say))
@@ -100,7 +99,7 @@ def _build(
     rungs: list[Rung] = []
     failed: list[dict[str, Any]] = []
     for name, what, make in makers:
-        limit = min(COMPILE_SECONDS, deadline.left() - KEPT_SECONDS / 2) if "compile" in name else deadline.left()
+        limit = deadline.left() - (KEPT_SECONDS if "compile" in name else 0.0)
         facts: dict[str, Any] = {}
         compiled = compilations()
         try:

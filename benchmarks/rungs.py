@@ -35,13 +35,18 @@ FULL, QUICK = Size(), Size(size_px=16, width=0.125, batch=4, warm_up=2, steps=3,
 
 @dataclass(frozen=True)
 class Workload:
-    """One model of the list. `slack` widens the tolerance where updates come before the losses that are compared."""
+    """One model of the list.
+
+    `slack` widens the tolerance where updates come before the losses that are compared; `weight` is its share of a
+    part's time beside the others'.
+    """
 
     name: str
     what: str
     batch: int
     overrides: tuple[str, ...] = ()
     slack: float = 1.0
+    weight: float = 1.0
 
     def settings(self, size: Size, device: torch.device, **runtime: Any) -> Any:
         """Return gansweep's settings with these of `runtime`."""
@@ -56,7 +61,7 @@ class Workload:
 
 
 WORKLOADS = (
-    Workload("vaegan", "VAE-GAN, 64 px, batch 64", 64),
+    Workload("vaegan", "VAE-GAN, 64 px, batch 64", 64, weight=2.0),
     Workload("dcgan", "DCGAN, 64 px, batch 128", 128, ("experiment=dcgan",), slack=3.0),
     Workload("wgan_gp", "WGAN-GP, n-critic 5, 64 px, batch 64", 64, ("experiment=wgan_gp",), slack=10.0),
 )
