@@ -37,6 +37,8 @@ def build_learner(settings: Settings, dataset: Dataset, device: torch.device, wo
             f"batch_size={settings.batch_size} is not divided by {parts}: {world.size} processes, "
             f"each with runtime.accumulate={settings.runtime.accumulate}"
         )
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # streams and recordings are made on the current one
     engine, plan = build_engine(settings, device, world)
     batches = Batches(
         dataset,
