@@ -77,7 +77,23 @@ def test_every_norm_builds_and_biases_stand_only_where_no_norm_follows(norm: str
     biased = [m.bias is not None for m in convolutions]
     bare = norm in ("spectral", "none")
     # gen: code, up, picture; dis: down, down, logit. What makes the picture and the logit has none, as published.
-    assert biased == [bare, bare, False, bare, bare, False]
+    assert biased == [bare, bare, False, norm != "batch", bare, False]
+
+
+@pytest.mark.parametrize("norm", ["layer", "instance", "group"])
+def test_a_critic_that_norms_each_picture_by_itself_sees_contrast(norm: str) -> None:
+    torch.manual_seed(0)
+    dis = Discriminator(3, [16, 32], _part(norm, "lrelu")).double()
+    x = torch.rand(8, 3, 16, 16, dtype=torch.float64) * 2 - 1
+    bias: torch.Tensor = dis.down[0].conv.bias  # type: ignore[assignment, union-attr]
+
+    def seen() -> float:
+        return ((dis(x) - dis(0.2 * x)).abs().mean() / dis(x).std()).item()
+
+    nn.init.normal_(bias, std=0.3)
+    assert seen() > 0.3
+    nn.init.zeros_(bias)  # as in the example
+    assert seen() < 0.05
 
 
 def test_width_factor_thins_every_layer_and_keeps_the_structure() -> None:

@@ -37,7 +37,10 @@ class Discriminator(nn.Module):
 
     def __init__(self, channels: int, widths: Sequence[int], part: Mapping[str, Any]):
         super().__init__()
-        self.down = downs(channels, widths, KERNEL, part, first_bias=biased(part))
+        # The example has no bias on its first layer, which no norm follows. With a norm of each picture by itself
+        # (layer, instance, group) such a network is blind to contrast, D(c x) = D(x) for c > 0: its fakes stay grey.
+        first_bias = biased(part) or part["norm"] != "batch"
+        self.down = downs(channels, widths, KERNEL, part, first_bias)
         # No bias: as in the example; a Wasserstein critic's would have no gradient at all.
         self.head = weighted(nn.Conv2d(widths[-1], 1, KERNEL, bias=False), part["norm"])
 
