@@ -4,14 +4,15 @@
 
 pythae is no part of gansweep's dependencies. In an environment of its own that sees the project's packages:
 
-    python3 -m venv /tmp/peers
-    echo "$PWD/.venv/lib/python3.11/site-packages" > /tmp/peers/lib/python3.11/site-packages/project.pth
-    /tmp/peers/bin/python -m pip install --no-deps pythae==0.1.2 imageio tqdm
-    PYTHONPATH=src /tmp/peers/bin/python benchmarks/peers.py
+    python3 -m venv ../peers
+    echo "$PWD"/.venv/lib/python3.*/site-packages > $(echo ../peers/lib/python3.*/site-packages)/project.pth
+    ../peers/bin/python -m pip install --no-deps pythae==0.1.2 imageio tqdm
+    PYTHONPATH=src ../peers/bin/python benchmarks/peers.py
 
-(without --no-deps it would bring a `dataclasses` that is older than Python's own). A step is a user's step, not like
-for like: pythae's VAEGAN is another algorithm, see pythae_side.py. All sides start from the same weights and look at
-the same batches, in turns in one process; ours and the plain loop must have equal losses first.
+(without --no-deps it would bring a `dataclasses` that is older than Python's own; PYTHON=../peers/bin/python makes
+gpu.sh use it). A step is a user's step, not like for like: pythae's VAEGAN is another algorithm, see pythae_side.py.
+All sides start from the same weights and look at the same batches, in turns in one process; ours and the plain loop
+must have equal losses first.
 """
 
 from __future__ import annotations
