@@ -76,8 +76,8 @@ class Observer:
 
     def _losses(self, nets: Nets, batch: Mapping[str, Tensor], noise: Mapping[str, Tensor]) -> dict[str, Tensor]:
         engine, system = self.engine, self.engine.system
-        entries = [Entry(phase.name, 0, 0, watch=True) for phase in system.phases]
-        context = StepContext(entries, system.shared, engine.updates)
+        groups = [(Entry(phase.name, 0, 0, watch=True),) for phase in system.phases]
+        context = StepContext(groups, system.shared, engine.updates)
         found: dict[str, Tensor] = {}
         for position, phase in enumerate(system.phases):
             look = Looker(nets, phase, context, position, 0, batch, noise, engine.knobs.group("knobs"), system.memory)

@@ -46,12 +46,14 @@ class Shared:
     """A forward that several phases need, computed once per draw, as its live phases would compute it.
 
     `live` phases get it with its graph, as long as no network it ran through has been updated since. Every other phase
-    gets it detached; one that comes after such an update must be listed in `stale`, or the engine refuses.
+    gets it detached; one that comes after such an update must be listed in `stale`, or the engine refuses. A `renewed`
+    one is computed anew instead, once a network that it runs itself was updated.
     """
 
     fn: View
     live: tuple[str, ...] = ()
     stale: tuple[str, ...] = ()
+    renewed: bool = False
 
 
 @dataclass(frozen=True)

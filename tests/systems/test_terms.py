@@ -48,7 +48,7 @@ def _reached(ours: EagerEngine) -> dict[str, set[str]]:
     system = ours.system
     found: dict[str, set[str]] = {}
     for phase in system.phases:
-        context = StepContext([Entry(phase.name, 0, 0)], system.shared, ours.updates)
+        context = StepContext([(Entry(phase.name, 0, 0),)], system.shared, ours.updates)
         noise = ours.noise.draw(system.noise, 4, 0)
         look = Looker(
             ours.nets, phase, context, 0, 0, {"image": pictures(4)}, noise, ours.knobs.group("knobs"), system.memory

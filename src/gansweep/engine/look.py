@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gansweep.engine.handle import Nets
-from gansweep.engine.schedule import Entry
+from gansweep.engine.schedule import Group
 from gansweep.system import Phase, Shared
 
 
@@ -26,13 +26,21 @@ class StaleUse(RuntimeError):
 class Kept:
     """A shared forward's value and the update counts of its networks at the time.
 
+    `own`: the networks that it ran itself.
     `ran`: of all it was made with, each with the phases that may use it after an update (its shared forward's `stale`).
-    `through`: of those its graph leads through.
+    `through`: of those its graph leads through. `below`: those that it reaches only by an earlier shared forward: who
+    learns none of them asks for no gradient there.
     """
 
     value: Any
+    own: frozenset[str]
     ran: dict[str, tuple[int, frozenset[str]]]
     through: dict[str, int]
+    below: set[str]
+
+    def needed_by(self, learns: Sequence[str]) -> set[str]:
+        """Return the networks that a gradient for `learns` leads through."""
+        return set(self.through) if self.below & set(learns) else set(self.through) - self.below
 
 
 @dataclass
@@ -42,38 +50,57 @@ class Making:
     users: set[str]
     ran: dict[str, tuple[int, frozenset[str]]] = field(default_factory=dict)
     through: dict[str, int] = field(default_factory=dict)
+    below: set[str] = field(default_factory=set)
 
 
 @dataclass
 class StepContext:
-    """One step's shared forwards: who uses them when, what was computed."""
+    """One step's shared forwards: who uses them when, what was computed.
 
-    entries: Sequence[Entry]
+    With `frugal` (a batch in parts) a renewed forward's graph does not outlive its group: the parts' graphs together
+    would take the memory that the parts are there to save.
+    """
+
+    groups: Sequence[Group]
     shared: Mapping[str, Shared]
     updates: Mapping[str, int]
+    frugal: bool = False
     kept: dict[tuple[Any, ...], Kept] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.entries = [entry for group in self.groups for entry in group]
+        self._group_of = [n for n, group in enumerate(self.groups) for _ in group]
+
+    def _later(self, name: str, position: int) -> list[int]:
+        """Return the positions from `position` on that may use what is computed there: its batch, its draw."""
+        at, near = self.entries[position], self.frugal and self.shared[name].renewed
+        return [
+            n
+            for n in range(position, len(self.entries))
+            if (self.entries[n].batch, self.entries[n].draw) == (at.batch, at.draw)
+            and not (near and self._group_of[n] != self._group_of[position])
+        ]
 
     def live_users(self, name: str, position: int) -> set[str]:
         """Return the phases that use the shared forward live, from entry `position` on, on its batch and draw."""
-        here, live = self.entries[position : position + 1], self.shared[name].live
-        return (
-            {
-                entry.phase
-                for entry in self.entries[position:]
-                if entry.phase in live
-                and not entry.watch
-                and (entry.batch, entry.draw) == (here[0].batch, here[0].draw)
-            }
-            if here
-            else set()
-        )
+        live = self.shared[name].live
+        users = [self.entries[n] for n in self._later(name, position)]
+        return {entry.phase for entry in users if entry.phase in live and not entry.watch}
 
     def is_needed_again(self, name: str, position: int) -> bool:
         """Tell whether a later entry's live forward may lead through this one's graph, which must then be retained."""
-        at = self.entries[position]
-        later = [n for n, e in enumerate(self.entries) if n > position and (e.batch, e.draw) == (at.batch, at.draw)]
         live = set(self.shared[name].live)
-        return bool(later) and any(self.live_users(other, later[0]) & live for other in self.shared)
+        for other in self.shared:
+            later = [n for n in self._later(other, position) if n > position]
+            if later and self.live_users(other, later[0]) & live:
+                return True
+        return False
+
+    def key(self, name: str, position: int, micro: int) -> tuple[Any, ...]:
+        """Return under what a shared forward made at `position` is kept."""
+        entry = self.entries[position]
+        near = self._group_of[position] if self.frugal and self.shared[name].renewed else None
+        return name, entry.batch, entry.draw, micro, near
 
 
 def detached(value: Any) -> Any:
@@ -133,8 +160,9 @@ class Looker:
     def _keep(self, name: str) -> Kept:
         """Return the shared forward, computed now unless it was; with a graph when this or a later entry needs one."""
         context = self._context
-        entry = context.entries[self._position]
-        key = (name, entry.batch, entry.draw, self._micro)
+        key = context.key(name, self._position, self._micro)
+        if context.shared[name].renewed and key in context.kept and self._is_outdated(context.kept[key]):
+            del context.kept[key]
         if key not in context.kept:
             making = Making(context.live_users(name, self._position))
             self._making.append(making)
@@ -144,8 +172,13 @@ class Looker:
             making.ran.update({net: (context.updates[net], frozenset(context.shared[name].stale)) for net in own})
             if making.users:
                 making.through.update({net: context.updates[net] for net in own})
-            context.kept[key] = Kept(value, making.ran, making.through)
+            context.kept[key] = Kept(value, frozenset(own), making.ran, making.through, making.below - own)
         return context.kept[key]
+
+    def _is_outdated(self, kept: Kept) -> bool:
+        """Tell whether a network that the forward runs itself was updated since."""
+        updates = self._context.updates
+        return any(updates[net] != kept.ran[net][0] for net in kept.own)
 
     def _use_inside(self, name: str, outer: Making) -> Any:
         """Hand a shared forward to another that is being computed: live when a live user of that one needs it so."""
@@ -156,6 +189,7 @@ class Looker:
         if not live:
             return detached(kept.value)
         outer.through.update(kept.through)
+        outer.below.update(kept.through)
         return kept.value
 
     def _use(self, name: str) -> Any:
@@ -173,14 +207,15 @@ class Looker:
     def _refuse_changed(self, name: str, kept: Kept, live: bool) -> None:
         """Refuse a use after an update: of what a live use leads through, of anything that is not declared stale."""
         updates, phase = self._context.updates, self._phase.name
-        through = [net for net, count in kept.through.items() if live and updates[net] != count]
+        needed = kept.needed_by(self._phase.learns) if not self._making else set(kept.through)
+        through = [net for net, count in kept.through.items() if live and net in needed and updates[net] != count]
         other = [net for net, (count, stale) in kept.ran.items() if updates[net] != count and phase not in stale]
         if through:
             mend = "put the phases into one of schedule.groups, or compute it anew"
             raise StaleUse(
                 f"phase '{phase}' uses shared forward '{name}' live, but '{through[0]}' was updated since; {mend}"
             )
-        if [net for net in other if not (live and net in kept.through)]:
+        if [net for net in other if not (live and net in needed)]:
             mend = "list the phase in its `stale`, or compute it anew"
             raise StaleUse(f"phase '{phase}' uses shared forward '{name}' after '{other[0]}' was updated; {mend}")
 

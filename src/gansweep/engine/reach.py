@@ -37,7 +37,7 @@ def unreached(engine: EagerEngine, batch: Mapping[str, Tensor], shapes: Sequence
 def _lost_in(engine: EagerEngine, batch: Mapping[str, Tensor], groups: Sequence[Group]) -> list[str]:
     system = engine.system
     updates = dict(engine.updates)
-    context = StepContext([entry for group in groups for entry in group], system.shared, updates)
+    context = StepContext(groups, system.shared, updates)
     count = len(next(iter(batch.values())))
     lost: list[str] = []
     position = 0

@@ -85,7 +85,7 @@ class EagerEngine:
     ) -> Metrics:
         """Do the groups on these batches with this noise: device work alone, so that a step can be recorded."""
         entries = [entry for group in groups for entry in group]
-        context = StepContext(entries, self.system.shared, self.updates)
+        context = StepContext(groups, self.system.shared, self.updates, frugal=self.micro_batches > 1)
         gathered: dict[str, list[Tensor]] = {}
         learnt: set[str] = set()
         position = 0

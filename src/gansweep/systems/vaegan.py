@@ -114,10 +114,16 @@ class VaeGan:
     def _shared(self, single_forward: bool) -> dict[str, Shared]:
         """Forwards that phases share; with one forward (Larsen), enc and dec learn from the same reconstruction."""
         live = ("enc", "dec") if single_forward else ("dec",)
+        # Between the decoder's turn and its own, D is the same and so is what it says of the decoder's pictures: one
+        # forward serves both. In a joint batch batch norm would make it another.
+        judge = ("dec",) if self.joint_batch else ("dec", "dis")
         return {
             "code": Shared(encode, live=("enc",), stale=("dec", "dis")),
             "raw": Shared(lambda nets, x: nets.dec(x["code"].z), live=live, stale=("dis",)),
+            "rebuilt": Shared(lambda nets, x: self.output(x["raw"]), live=live, stale=("dis",)),
             "fake": Shared(lambda nets, x: self.output(nets.dec(x.noise["prior"])), live=("dec",), stale=("dis",)),
+            "rec_logit": Shared(lambda nets, x: nets.dis(x["rebuilt"]), live=judge, renewed=True),
+            "prior_logit": Shared(lambda nets, x: nets.dis(x["fake"]), live=judge, renewed=True),
         }
 
     def _enc(self, reduction: Mapping[str, str], single_forward: bool) -> Phase:
@@ -145,12 +151,7 @@ class VaeGan:
         return Phase(
             name="dec",
             learns=("dec",),
-            views={
-                "rec": lambda nets, x: self.output(x["raw"]),
-                **self._features(),
-                "rec_logit": lambda nets, x: nets.dis(x["rec"]),
-                "prior_logit": lambda nets, x: nets.dis(x["fake"]),
-            },
+            views={"rec": lambda nets, x: x["rebuilt"], **self._features()},
             terms={
                 **reconstruction_terms(reduction["rec"], "raw", "rec", "_dec"),
                 "feature_dec": Term(mse, ("feature_rec", "feature_real")),
@@ -174,7 +175,7 @@ class VaeGan:
         return Phase(
             name="dis",
             learns=("dis",),
-            views={"rec": lambda nets, x: self.output(x["raw"]), **self._judged()},
+            views=self._judged(),
             terms={
                 "d_real": Term(real, ("real_logit", *labels)),
                 "d_rec": Term(fake, ("rec_logit", *labels)),
@@ -194,16 +195,11 @@ class VaeGan:
     def _judged(self) -> dict[str, Any]:
         """Views of D's logits, in three batches as published or in one joint batch (which batch norm tells apart)."""
         critic = {"critic": lambda nets, x: nets.still("dis")}
-        if not self.joint_batch:
-            return {
-                "real_logit": lambda nets, x: nets.dis(x.batch["image"]),
-                "rec_logit": lambda nets, x: nets.dis(x["rec"]),
-                "prior_logit": lambda nets, x: nets.dis(x["fake"]),
-                **critic,
-            }
+        if not self.joint_batch:  # what it says of fakes is shared with the decoder's phase
+            return {"real_logit": lambda nets, x: nets.dis(x.batch["image"]), **critic}
 
         def joint(nets: Any, x: Look) -> tuple[Tensor, ...]:
-            return nets.dis(torch.cat([x.batch["image"], x["rec"], x["fake"]])).chunk(3)
+            return nets.dis(torch.cat([x.batch["image"], x["rebuilt"], x["fake"]])).chunk(3)
 
         part = lambda n, nets, x: x["joint"][n]  # noqa: E731
         logits = {name: partial(part, n) for n, name in enumerate(("real_logit", "rec_logit", "prior_logit"))}
