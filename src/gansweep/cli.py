@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gansweep import manual
-from gansweep.errors import GansweepError, UserError, nearest
+from gansweep.errors import GansweepError, UserError, nearest, refused_by_system
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,8 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         # The file system refused where nobody foresaw it: what and where is all that can be told.
-        where = f"{error.filename}: " if error.filename is not None else ""
-        print(f"gansweep: {where}{error.strerror or next(iter(str(error).splitlines()), 'OSError')}", file=sys.stderr)
+        print(f"gansweep: {refused_by_system(error)}", file=sys.stderr)
         return 1
 
 
@@ -99,6 +98,7 @@ def _hydra_main(task: Callable[[Any], Any], line: list[str]) -> None:
     from gansweep.config import conf_dir
     from gansweep.config.compose import CONFIG_NAME
 
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # what Hydra cannot write is told by main, in one line
     given = sys.argv
     sys.argv = ["gansweep", *line]
     try:

@@ -6,6 +6,7 @@ Imports nothing of ours and nothing heavy, so that every part of the house may r
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -31,6 +32,21 @@ class RunFailed(GansweepError):
     """A run began and failed (exit 1); what it had kept stays."""
 
     exit_code = 1
+
+
+def was_disk_full(error: BaseException | None) -> bool:
+    """Say whether a full disk or quota is behind `error`: libraries hide a write's own error behind theirs."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def refused_by_system(error: OSError) -> str:
+    """Return which file the file system refused, and why, without the error's number."""
+    place = f"{error.filename}: " if error.filename is not None else ""
+    return f"{place}{error.strerror or next(iter(str(error).splitlines()), type(error).__name__)}"
 
 
 # So long may a list of choices be; with the words around it, it stays within 120 letters.

@@ -5,10 +5,10 @@ The only place, with evaluate, where what is learnt (engine, systems) and what i
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,15 +19,17 @@ from gansweep import describe
 from gansweep.arithmetic import set_arithmetic
 from gansweep.assemble import build_system, check, pick_device, warm_start
 from gansweep.config.explain import validate
+from gansweep.config.logs import LogFile
 from gansweep.config.settings import Settings
 from gansweep.data import open_data
 from gansweep.engine.distributed import World, world
-from gansweep.errors import RunFailed, UserError
+from gansweep.errors import GansweepError, RunFailed, UserError, refused_by_system, was_disk_full
 from gansweep.learner import Learner, build_learner, open_drive, refuse_unreached
 from gansweep.loop import Interrupted, Loop, Parts
 from gansweep.observe import Observer
 from gansweep.preflight import refuse_too_large_a_step
-from gansweep.runs import checkpoint, rundir, store
+from gansweep.room import need, refuse_without_room
+from gansweep.runs import checkpoint, reserve, rundir, store
 from gansweep.runs.liveness import settle_before_resume
 from gansweep.runs.record import RunRecord
 from gansweep.runs.rundir import Run
@@ -73,9 +75,7 @@ def train(settings: Settings, run_dir: Path, overrides: list[str], sweep: Mappin
     refuse_too_large_a_step(settings, learner, device)
     keeper = checkpoint.Keeper(run_dir / "checkpoints", settings.checkpoint)
     observer = Observer(settings, dataset, engine, device)
-    state = engine.state_dict()
-    moments = 2 * checkpoint.payload_bytes(state["nets"])  # Adam's; made in the first step
-    checkpoint.check_room(run_dir, keeper.bytes_needed(checkpoint.payload_bytes(state) + moments))
+    refuse_without_room(run_dir, [need(settings, engine.system)])
     notes = [
         *describe.previews(settings, engine),
         *observer.notes,
@@ -169,44 +169,65 @@ def _see_through(loop: Loop, record: RunRecord, notes: list[str]) -> Outcome:
 
     parts = loop.parts
     try:
+        reserve.keep_back(parts.run_dir)
         parts.tracker.start(record)
     except Exception as error:  # the tracker cannot tell of its own failure, so the run's record does
-        rundir.update(parts.run_dir, status="FAILED", reason=str(error), finished=rundir.timestamp())
-        raise RunFailed(f"the run could not begin: {error}") from error
+        reserve.give_back(parts.run_dir)
+        why = refused_by_system(error) if isinstance(error, OSError) else str(error)
+        with contextlib.suppress(OSError):
+            rundir.update(parts.run_dir, status="FAILED", reason=why, finished=rundir.timestamp())
+        raise RunFailed(f"the run could not begin: {why}") from error
     try:
-        for line in notes:
-            log.info(line)
-        with training_bar(parts.settings, loop.step) as (loop.advance, loop.show):
-            loop.run()
+        try:
+            for line in notes:
+                log.info(line)
+            with training_bar(parts.settings, loop.step) as (loop.advance, loop.show):
+                loop.run()
+        finally:  # whatever ended it, there is now room to say so
+            reserve.give_back(parts.run_dir)
     except (Interrupted, KeyboardInterrupt) as stop:
         reason = f"stopped by {stop or 'SIGINT'} at step {loop.step}"
         log.debug(reason)
         _end(parts, "KILLED", reason)
         return _outcome(loop, "KILLED", f"{reason}; go on with: gansweep resume {parts.run_dir}")
-    except RunFailed as error:
-        log.error(str(error))
-        _end(parts, "FAILED", str(error))
-        raise
     except Exception as error:
-        text = str(error).splitlines()[0] if str(error) else ""
-        log.error("%s", traceback.format_exc())
-        reason = f"{type(error).__name__}: {text}"
-        _end(parts, "FAILED", reason)
-        raise RunFailed(
-            f"the run failed at step {loop.step}: {reason}; traceback in {parts.run_dir / LOG_FILE}"
-        ) from error
+        raise _failure(loop, error) from error
     _end(parts, "FINISHED")
     return _outcome(loop, "FINISHED", "")
+
+
+def _failure(loop: Loop, error: Exception) -> RunFailed:
+    """Record that `error` ended the run, and return what is said of it."""
+    parts = loop.parts
+    text = str(error).splitlines()[0] if str(error) else ""
+    if was_disk_full(error):
+        last = parts.keeper.directory / "last.pt"
+        start = f"; make room and go on with: gansweep resume {parts.run_dir}" if last.exists() else ""
+        told = refused_by_system(error) if isinstance(error, OSError) else text
+        reason = told if isinstance(error, GansweepError) else f"the disk is full: {told}"
+        said = f"the run failed at step {loop.step}: {reason}{start}"
+        log.error(reason)
+    elif isinstance(error, RunFailed):
+        reason = said = str(error)
+        log.error(reason)
+    else:
+        reason = f"{type(error).__name__}: {text}"
+        said = f"the run failed at step {loop.step}: {reason}; traceback in {parts.run_dir / LOG_FILE}"
+        log.error("%s", "".join(traceback.format_exception(error)))
+    _end(parts, "FAILED", reason)
+    return RunFailed(said)
 
 
 def _end(parts: Parts, status: Literal["FINISHED", "FAILED", "KILLED"], reason: str = "") -> None:
     last = parts.keeper.directory / "last.pt"
     if last.exists() and parts.settings.checkpoint.upload:
-        parts.tracker.file(last, "checkpoints")
+        with contextlib.suppress(RunFailed):  # the end cannot be written either, then, and that is said
+            parts.tracker.file(last, "checkpoints")
     parts.tracker.finish(status, reason)
 
 
 def _outcome(loop: Loop, status: str, message: str) -> Outcome:
+    loop.parts.world.meet()  # a process that leaves while others still talk makes them fail
     best = loop.parts.keeper.best
     return Outcome(
         status,
@@ -219,11 +240,10 @@ def _outcome(loop: Loop, status: str, message: str) -> Outcome:
     )
 
 
-@contextmanager
+@contextlib.contextmanager
 def _log_file(run_dir: Path) -> Iterator[None]:
     """Keep what is said during the run, tracebacks included, in the run's own log file."""
-    handler = logging.FileHandler(run_dir / LOG_FILE)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler = LogFile(run_dir / LOG_FILE)
     log.addHandler(handler)
     before = log.level
     log.setLevel(logging.DEBUG)

@@ -173,10 +173,10 @@ def test_payload_bytes_counts_tensors_also_on_meta() -> None:
 
 
 def test_room_is_checked_on_a_directory_that_is_not_there_yet(tmp_path: Path) -> None:
-    checkpoint.check_room(tmp_path / "not" / "yet", 1)
+    checkpoint.check_room(tmp_path / "not" / "yet", 1, "hydra.run.dir")
     with pytest.raises(UserError) as error:
-        checkpoint.check_room(tmp_path / "not" / "yet", 2**60)
-    one_line(error, "no room", "1073741824.0 GiB needed")
+        checkpoint.check_room(tmp_path / "not" / "yet", 2**60, "hydra.run.dir")
+    one_line(error, "no room", "1073741824.0 GiB needed", "hydra.run.dir=DIR")
     assert not (tmp_path / "not").exists()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gansweep.errors import UserError
-from gansweep.runs import rundir, store
+from gansweep.runs import reserve, rundir, store
 from gansweep.runs.liveness import alive, reconcile, settle_before_resume, this_process
 from gansweep.runs.spool import Spool, lines
 from runs.run_setup import a_record, start_trainer
@@ -89,11 +89,13 @@ def test_a_killed_run_becomes_killed_and_is_told_once(tmp_path: Path) -> None:
     trainer.wait()
     with (tmp_path / "spool.jsonl").open("ab") as spool:
         spool.write(b'{"kind":"scalar","key":"a","val')
+    reserve.keep_back(tmp_path)  # as training does, and nobody gave it back
     said: list[str] = []
     run = reconcile(store.open_run(tmp_path), said.append)
     record = rundir.read(tmp_path)
     assert (run.status, record["status"], record["last_step"]) == ("KILLED", "KILLED", 4)
     assert record["finished"] >= record["created"]
+    assert not (tmp_path / reserve.RESERVE_FILE).exists()
     assert (last_entry(tmp_path)["kind"], last_entry(tmp_path)["status"]) == ("finish", "KILLED")
     assert len(said) == 1
     assert run.id[:8] in said[0]

@@ -88,6 +88,24 @@ def test_a_full_disk_ends_the_run_in_a_line_and_glues_nothing(tmp_path: Path, mo
     tracker.finish("FAILED", "why")
     assert len(said) == 1
     assert "could not be recorded" in said[0]
+    record = rundir.read(tmp_path)  # what could be written was
+    assert (record["status"], record["reason"], record["last_step"]) == ("FAILED", "why", 2)
+
+
+def test_on_a_full_disk_the_sender_is_not_waited_for_nor_spoken_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    monkeypatch.setattr("gansweep.runs.tracker.start_sender", lambda run: gone)
+    monkeypatch.setattr("gansweep.runs.tracker._LOOK_EVERY_S", -1.0)
+    monkeypatch.setattr("gansweep.runs.tracker.is_full", lambda run_dir: True)
+    said: list[str] = []
+    tracker = open_tracker(tracker_settings(kind="mlflow", uri="http://127.0.0.1:9"), tmp_path, report=said.append)
+    tracker.start(a_record(tmp_path))
+    tracker.scalars({"a": 1.0}, 1)
+    tracker.finish("FAILED", "why")
+    assert said == [] and rundir.read(tmp_path)["status"] == "FAILED"
 
 
 def test_a_score_is_added_to_a_finished_run(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -129,3 +130,54 @@ def test_a_run_that_began_stays_and_so_does_a_traceback(
 
     assert one_job([], fail) == 1
     assert [path.name for path in tmp_path.glob("outputs/*/*/*.*") if path.is_file()] == [kept]
+
+
+def test_a_full_disk_in_the_middle_of_a_sweep_ends_it_with_its_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from gansweep.sweep import report
+    from gansweep.sweep.record import Sweep
+
+    monkeypatch.chdir(tmp_path)
+
+    def refuse(*_: Any) -> None:
+        raise OSError(28, "No space left on device", "config.yaml")
+
+    def hydra_main(task: Any, words: list[str]) -> None:
+        monkeypatch.setattr(Sweep, "save", refuse)
+        monkeypatch.setattr(report, "keep", refuse)
+        refuse()
+
+    jobs = [SimpleNamespace(number=n, name=f"n{n}", overrides=(f"seed={n}",), settings=tracked()) for n in (0, 1)]
+    assert start._sweep(jobs, [], ["seed=0,1"], hydra_main) == 1  # type: ignore[arg-type]
+    told = capsys.readouterr()
+    assert "0 of 2 finished" in told.out and "job 1 NOT RUN" in told.out
+    lines = told.err.splitlines()[1:]
+    assert lines[0] == "gansweep: no further job can be started: config.yaml: No space left on device"
+    assert len(lines) == 2 and lines[1].startswith("gansweep: the table could not be kept in multirun/")
+
+
+def tracked() -> Any:
+    return SimpleNamespace(tracker=SimpleNamespace(kind="none"))
+
+
+@pytest.mark.parametrize("words", [["train", "seed=1"], ["-m", "seed=1,2,3"]])
+def test_no_room_for_all_jobs_together_is_told_before_anything_is_made(
+    words: list[str],
+    small_overrides: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from gansweep.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage._replace(free=64 * 2**20))
+    own = ["data.cache_dir=cache", "tracker=mlflow", "tracker.uri=sqlite:///mlflow.db", "checkpoint_every=5"]
+    assert main([*words, *small_overrides, *own, "steps=10"]) == 2
+    told = capsys.readouterr()
+    key = "hydra.sweep.dir" if words[0] == "-m" else "hydra.run.dir"
+    assert told.out == "" and told.err.count("\n") == 1
+    assert told.err.startswith("gansweep: no room for the checkpoints in ") and told.err.endswith(f": {key}=DIR\n")
+    assert list(tmp_path.iterdir()) == []

@@ -1,9 +1,11 @@
-"""Log lines on the terminal: what gansweep says, and warnings of the libraries, without tearing a progress bar."""
+"""Where log lines go: the terminal, without tearing a progress bar, and a run's own file."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
+from pathlib import Path
 
 
 class Terminal(logging.Handler):
@@ -25,6 +27,32 @@ class Terminal(logging.Handler):
             sys.stderr.flush()
         except (OSError, ValueError):
             self.handleError(record)
+
+
+class LogFile(logging.FileHandler):
+    """Appends what is said during a run, DEBUG and tracebacks included, to its log file.
+
+    What the disk refuses is dropped in silence: a full one stops the run, which is told once, and not by its log.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, delay=True, encoding="utf-8")
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        with contextlib.suppress(OSError):  # of opening the file
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Pass over a record that could not be written."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        """Close the file, also one whose last lines cannot be written."""
+        with contextlib.suppress(OSError):
+            super().close()
 
 
 def to_terminal() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import os
 import pickle
@@ -16,15 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from gansweep.errors import RunFailed, UserError, nearest
+from gansweep.errors import RunFailed, UserError, nearest, was_disk_full
 
 if TYPE_CHECKING:
     from gansweep.config.settings import CheckpointSettings
 
 FORMAT = 1
 _STEP_FILE = re.compile(r"step-(\d+)\.pt")
-# Files that a run writes besides its checkpoints: grids, spool, logs.
-_SPARE_BYTES = 64 * 2**20
 
 
 def save(path: Path, payload: Mapping[str, Any]) -> None:
@@ -45,7 +42,7 @@ def save(path: Path, payload: Mapping[str, Any]) -> None:
     except (OSError, RuntimeError) as error:  # torch turns a failed write into a RuntimeError
         temporary.unlink(missing_ok=True)  # what it took is free again, and is counted as such
         free, needed = shutil.disk_usage(path.parent).free, payload_bytes(payload)
-        if _was_full(error) or free < needed:
+        if was_disk_full(error) or free < needed:
             reason = f"disk full: {_megabytes(needed)} needed, {_megabytes(free)} free"
         else:
             reason = _first_line(error)
@@ -113,15 +110,6 @@ def _damaged_part(archive: zipfile.ZipFile) -> str | None:
     return None
 
 
-def _was_full(error: BaseException | None) -> bool:
-    """Say whether a full disk or quota is behind `error`: torch hides the write's own error behind one of its own."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
 def payload_bytes(payload: object) -> int:
     """Return the bytes of all tensors in nested containers: what a checkpoint of them takes, to within a few per cent.
 
@@ -136,8 +124,11 @@ def payload_bytes(payload: object) -> int:
     return 0
 
 
-def check_room(directory: Path, bytes_needed: int) -> None:
-    """Raise UserError when the disk that holds (or will hold) `directory` has not `bytes_needed` bytes free."""
+def check_room(directory: Path, bytes_needed: int, key: str) -> None:
+    """Raise UserError when the disk that holds (or will hold) `directory` has not `bytes_needed` bytes free.
+
+    `key` is the setting that names another directory.
+    """
     place = directory.absolute()
     while not place.exists():
         place = place.parent
@@ -145,7 +136,7 @@ def check_room(directory: Path, bytes_needed: int) -> None:
     if free < bytes_needed:
         raise UserError(
             f"no room for the checkpoints in {directory}: {_megabytes(bytes_needed)} needed, {_megabytes(free)} free "
-            f"on that disk; lower checkpoint.keep or choose another directory"
+            f"on that disk; lower checkpoint.keep, or name a directory on another one: {key}=DIR"
         )
 
 
@@ -176,14 +167,6 @@ class Keeper:
         known = set(names)
         if self.best_by is not None and self.best_by not in known:
             raise UserError(f"checkpoint.best_by={self.best_by}: no such metric{nearest(self.best_by, known)}")
-
-    def bytes_needed(self, one: int) -> int:
-        """Return the bytes that checkpoints of `one` byte each will take at most, temporary file and spare included.
-
-        With keep=None the number is not known beforehand: the room for two is asked.
-        """
-        step_files = 1 if self.keep is None else self.keep
-        return one * (step_files + 1 + (self.best_by is not None)) + _SPARE_BYTES
 
     def improves(self, metrics: Mapping[str, float]) -> bool:
         """Say whether `metrics` hold a better best_by value than any before; a missing or non-finite one never is."""
@@ -282,4 +265,6 @@ def _first_line(error: BaseException) -> str:
 
 
 def _megabytes(count: int) -> str:
+    if count < 2**20:
+        return f"{count / 2**10:.0f} KiB"
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

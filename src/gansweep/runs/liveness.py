@@ -10,6 +10,7 @@ from typing import Any
 
 from gansweep.errors import UserError
 from gansweep.runs import rundir
+from gansweep.runs.reserve import give_back
 from gansweep.runs.rundir import Run, say
 from gansweep.runs.spool import SPOOL_FILE, Spool, last_step, last_time
 
@@ -94,6 +95,7 @@ def mark_dead(run: Run, *, untold: bool = False, elsewhere: bool = False) -> boo
         lives = alive(run.record)
         if run.status != "RUNNING" or lives or (lives is None and not elsewhere):
             return False
+        give_back(run.dir)
         spool = Spool(run.dir, repair=True)
         finished_ms = last_time(run.dir)
         spool.append("finish", status="KILLED", reason=GONE, t=finished_ms)

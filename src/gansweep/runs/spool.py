@@ -96,21 +96,23 @@ class Spool:
     def close(self) -> None:
         """Sync and close; harmless when closed."""
         if self._file >= 0:
-            self.sync()
-            os.close(self._file)
-            self._file = -1
+            try:
+                self.sync()
+            finally:
+                os.close(self._file)
+                self._file = -1
 
     def _write(self, text: str) -> None:
         data = (b"\n" if self._torn else b"") + text.encode("utf-8")
         try:
             while data:
                 data = data[os.write(self._file, data) :]
+            if time.monotonic() - self._synced_s > _FSYNC_EVERY_S:
+                self.sync()
         except OSError as error:
             self._torn = True  # part of a line may be there: what follows must not be glued to it
             raise RunFailed(f"{self.path} cannot be written: {error.strerror}") from error
         self._torn = False
-        if time.monotonic() - self._synced_s > _FSYNC_EVERY_S:
-            self.sync()
 
 
 def repair_tail(path: Path) -> None:

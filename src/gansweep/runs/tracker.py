@@ -18,6 +18,7 @@ from gansweep.runs.launch import SENDER_LOG, read_state, start_sender
 from gansweep.runs.location import resolve_uri
 from gansweep.runs.prepare import prepare_store, was_told
 from gansweep.runs.record import DatasetRecord, RunRecord, flatten
+from gansweep.runs.reserve import is_full
 from gansweep.runs.rundir import Run, say
 from gansweep.runs.spool import Spool, last_step, unsent_bytes
 
@@ -159,17 +160,26 @@ class SpoolTracker:
         self._open_spool.append("tags", tags={key: str(value) for key, value in tags.items()})
 
     def finish(self, status: Status, reason: str = "") -> None:
-        """Set the status in run.json and the spool, then wait for the sender, at most `tracker.drain_s`."""
+        """Set the status in run.json and the spool, then wait for the sender, at most `tracker.drain_s`.
+
+        Never raises for a disk that refuses: how the run ended must not hide why. What could be written is.
+        """
         spool, self._spool = self._open_spool, None
         end = {"status": status, "reason": reason or None, "finished": rundir.timestamp(), "last_step": self._last_step}
-        try:
-            spool.append("finish", status=status, reason=reason)
-            spool.close()
-            rundir.update(self.run_dir, **end)
-        except (OSError, RunFailed) as error:  # a full disk: how the run ended must not hide why it ended
-            self._report(f"the end of this run ({status}) could not be recorded: {error}")
-            return
-        if self._sender is not None:
+        faults: list[Exception] = []
+        # In this order: a sender that sees the run ended has its last line before it.
+        for write in (
+            lambda: spool.append("finish", status=status, reason=reason),
+            spool.close,
+            lambda: rundir.update(self.run_dir, **end),
+        ):
+            try:
+                write()
+            except (OSError, RunFailed) as error:
+                faults.append(error)
+        if faults:
+            self._report(f"the end of this run ({status}) could not be recorded: {faults[-1]}")
+        elif self._sender is not None and not is_full(self.run_dir):  # full, nobody's store takes anything
             wait_for_sender(self.run_dir, self._sender, self._drain_s, self._report)
 
     @property
@@ -190,6 +200,8 @@ class SpoolTracker:
         if self._told or self._sender is None:
             return
         if self._sender.poll() is not None:
+            if is_full(self.run_dir):
+                return  # the run itself is about to meet that, and says so
             self._report(f"the sender of this run ended, training goes on; why: {self.run_dir / SENDER_LOG}")
             self._told = True
             return

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gansweep.errors import GansweepError
+from gansweep.errors import GansweepError, refused_by_system
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -85,9 +85,8 @@ def _run(
         return JobResult("FAILED", error.exit_code, _run_id(run_dir), str(error), _losses(run_dir))
     except OSError as error:
         # Before the run began nothing of ours is broken: a disk is full, a folder may not be written.
-        place = f"{error.filename}: " if error.filename is not None else ""
         began = _run_id(run_dir) is not None
-        reason = _keep_traceback(error, run_dir) if began else f"{place}{error.strerror or error}"
+        reason = _keep_traceback(error, run_dir) if began else refused_by_system(error)
         _say(f"gansweep: {where}{reason}")
         return JobResult("FAILED", 1, _run_id(run_dir), reason, _losses(run_dir))
     except Exception as error:
@@ -109,10 +108,13 @@ def _say(line: str) -> None:
 def _keep_traceback(error: Exception, run_dir: Path) -> str:
     """Append the traceback to the run's log file; return what is said of it in one line."""
     log = run_dir / LOG_FILE
-    with log.open("a", encoding="utf-8") as file:
-        traceback.print_exception(error, file=file)
     first = next(iter(str(error).splitlines()), "")
     said = f"{type(error).__name__}: {first}" if first else type(error).__name__
+    try:
+        with log.open("a", encoding="utf-8") as file:
+            traceback.print_exception(error, file=file)
+    except OSError:  # raised here, it would end the sweep
+        return said
     return f"{said}; traceback in {os.path.relpath(log)}"
 
 

@@ -5,6 +5,7 @@ A job whose process died returned nothing; its own run.json then tells how far i
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import uuid
@@ -106,7 +107,8 @@ def settle(directory: Path) -> Sweep:
             run = reconcile(open_run(run_dir))
             row.status, row.run_id, row.reason = run.status, run.id, run.record.get("reason")
             row.losses = losses_of(run_dir)
-    sweep.save()
+    with contextlib.suppress(OSError):  # on a full disk the table is printed all the same
+        sweep.save()
     return sweep
 
 

@@ -7,9 +7,10 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gansweep.errors import GansweepError, UserError
+from gansweep.errors import GansweepError, UserError, refused_by_system
 from gansweep.sweep.job import LOG_FILE, JobResult, Plan, make_task
 from gansweep.sweep.place import claim, claim_exactly, discard_unbegun
 
@@ -83,30 +84,33 @@ def train(request: Request, hydra_main: HydraMain) -> int:
     if request.to_hydra:
         hydra_main(make_task(Plan({}), []), [*request.to_hydra, *(["-m"] if request.multirun else []), *line])
         return 0
-    _check(jobs, request.multirun)
+    _check(jobs, request.multirun, line)
     _prepare(jobs)
     return _sweep(jobs, line, normal, hydra_main) if request.multirun else _single(jobs[0], line, hydra_main)
 
 
-def _check(jobs: Sequence[Job], multirun: bool) -> None:
-    """Build every job's system on the meta device and hold its scales against its terms."""
+def _check(jobs: Sequence[Job], multirun: bool, line: Sequence[str]) -> None:
+    """Build every job's system on the meta device, hold its scales against its terms, and ask for room for them all."""
     from gansweep.config.told import job_prefix
+    from gansweep.room import Need, need, refuse_without_room
     from gansweep.train import check
 
-    seen: set[str] = set()
+    known: dict[str, Need] = {}
+    needs: list[Need] = []
     for job in jobs:
         # Seeds make no difference to what can be built; most sweeps have several.
         same = job.settings.model_copy(update={"seed": 0, "name": None}).model_dump_json()
-        if same in seen:
-            continue
-        seen.add(same)
         try:
-            check(job.settings)
+            if same not in known:
+                known[same] = need(job.settings, check(job.settings))
         except GansweepError as error:
             if multirun:
                 every = [other.overrides for other in jobs]
                 raise type(error)(job_prefix(job.number, job.overrides, every) + str(error)) from None
             raise
+        needs.append(known[same])
+    key, usual = ("hydra.sweep.dir", "multirun") if multirun else ("hydra.run.dir", "outputs")
+    refuse_without_room(Path(_chosen(line, key) or usual), needs, key)
 
 
 def _prepare(jobs: Sequence[Job]) -> None:
@@ -170,9 +174,15 @@ def _sweep(jobs: Sequence[Job], line: list[str], overrides: list[str], hydra_mai
         hydra_main(make_task(plan, []), ["-m", *line, *([] if chosen else [f"hydra.sweep.dir='{directory}'"])])
     except KeyboardInterrupt:
         stopped = True
+    except OSError as error:  # a full disk, which takes no further job: what was done is told all the same
+        print(f"gansweep: no further job can be started: {refused_by_system(error)}", file=sys.stderr)
     sweep = record.settle(directory)
     report.print_report(sweep)
-    report.keep(sweep, jobs[0].settings.tracker, stopped)
+    try:
+        report.keep(sweep, jobs[0].settings.tracker, stopped)
+    except OSError as error:
+        print(f"gansweep: the table could not be kept in {directory}: {refused_by_system(error)}", file=sys.stderr)
+        return 130 if stopped else 1
     if stopped:
         return 130
     return 1 if sweep.failed else 0
