@@ -29,7 +29,19 @@ ONLY = {
     "hydra": {"cli.py", "completion.py", "config", "sweep"},
 }
 LEARNT, KEPT = {"engine", "systems", "nets", "losses", "system"}, {"runs"}
-MEETING = {"describe", "trust", "train", "evaluate", "loop", "observe", "assemble", "sample", "restore", "cli"}
+MEETING = {
+    "describe",
+    "trust",
+    "train",
+    "evaluate",
+    "loop",
+    "observe",
+    "assemble",
+    "sample",
+    "restore",
+    "cli",
+    "together",
+}
 
 
 def _imports(path: Path) -> list[tuple[str, bool]]:
