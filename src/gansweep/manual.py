@@ -32,11 +32,12 @@ step; nothing is written when the request is wrong.
   gansweep train experiment=demo steps=500 note='first try'
   gansweep -m model=vaegan scales.l1=100,600 seed=1,2
   gansweep -m model=vae seed=1,2,3,4 hydra/launcher=joblib hydra.launcher.n_jobs=2      two at a time
+  torchrun --nproc-per-node=4 -m gansweep train model=vaegan batch_size=256             each batch shared by 4 processes
 
 Groups (GROUP=CHOICE takes one file of settings; gansweep train --info=defaults-tree shows what is chosen):
   model        the system: its networks and phases          scales       weight of each loss term; null removes it
   optimizer    rates and moments                            schedule     who learns when; curves over the steps
-  data         the pictures                                 runtime      device, precision, EMA, accumulation
+  data         the pictures                                 runtime      device, engine, precision, EMA, accumulation
   tracker      where the record goes (mlflow, none)         judge, eval  how eval-is scores
   checkpoint   how many are kept, which is best             experiment   a whole journal entry
   scale_down   scale_down=cpu: any of it in minutes on a CPU
