@@ -124,9 +124,9 @@ def test_a_double_precision_run_is_sampled_in_double_precision(tmp_path: Path) -
     assert evaluate(str(run.dir))[0].protocol["sampling_precision"] == "fp64"
 
 
-@pytest.mark.parametrize("form", ["directory", "file", "id", "prefix"])
+@pytest.mark.parametrize("form", ["directory", "file", "id", "prefix", "name"])
 def test_forms_of_target(run: Run, form: str) -> None:
-    targets = {"directory": str(run.dir), "file": str(last(run)), "id": run.id, "prefix": run.id[:6]}
+    targets = {"directory": str(run.dir), "file": str(last(run)), "id": run.id, "prefix": run.id[:6], "name": run.name}
     (done,) = evaluate(targets[form])
     assert done.run is not None and done.run.id == run.id and "is_tiny" in scores(run)
 
@@ -134,6 +134,7 @@ def test_forms_of_target(run: Run, form: str) -> None:
 def test_a_sweep_directory_means_all_its_runs_and_one_judge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep = tmp_path / "multirun" / "day"
     runs = [tiny_run(sweep / str(job), checkpoints=job != 1, sweep={"id": "s", "job": job}) for job in range(3)]
+    (sweep / "sweep.json").write_text("{}")
     tiny_judge.TinyJudge.opened = 0
     done = evaluate(str(sweep))
     assert [item.run.id for item in done if item.run] == [runs[0].id, runs[2].id]
@@ -144,10 +145,22 @@ def test_a_sweep_directory_means_all_its_runs_and_one_judge(tmp_path: Path, caps
     assert told.err.count("a split") == 1
 
 
+def test_a_directory_that_is_neither_a_runs_nor_a_sweeps_is_refused_whatever_lies_below(
+    run: Run, tmp_path: Path
+) -> None:
+    before = (run.dir / spool.SPOOL_FILE).read_bytes()
+    for target in (".", "outputs", "outputs/day", str(tmp_path)):
+        with pytest.raises(UserError, match=r"neither a run's directory .* nor a sweep's") as caught:
+            evaluate(target)
+        assert caught.value.exit_code == 2
+    assert (run.dir / spool.SPOOL_FILE).read_bytes() == before
+
+
 def test_a_broken_checkpoint_in_a_sweep_does_not_stop_the_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = [tiny_run(tmp_path / "sweep" / str(job)) for job in range(2)]
+    (tmp_path / "sweep" / "sweep.json").write_text("{}")
     last(runs[0]).write_bytes(b"not a checkpoint")
     with pytest.raises(RunFailed, match="1 of 2 runs could not be scored"):
         evaluate(str(tmp_path / "sweep"))
@@ -252,6 +265,7 @@ def test_an_unknown_run_is_told(run: Run, target: str) -> None:
 
 def test_a_sweep_without_a_single_checkpoint_is_told(tmp_path: Path) -> None:
     tiny_run(tmp_path / "sweep" / "0", checkpoints=False)
+    (tmp_path / "sweep" / "sweep.json").write_text("{}")
     with pytest.raises(UserError, match="none of its 1 runs has a checkpoint"):
         evaluate(str(tmp_path / "sweep"))
 

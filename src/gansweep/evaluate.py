@@ -76,18 +76,12 @@ def evaluate(target: str, overrides: Sequence[str] = (), config_dir: str | None 
     """
     change = changes(overrides, "eval-is", config_dir)
     bench = Bench()
-    runs = store.find_many(target) if _is_sweep(target) else []
-    if not runs:
-        run, path = store.resolve_checkpoint(target)
-        evaluation = _evaluate_one(path, run, change, bench)
-        _print_one(evaluation)
-        return [evaluation]
-    return _evaluate_all(target, runs, change, bench)
-
-
-def _is_sweep(target: str) -> bool:
-    path = Path(target).expanduser()
-    return path.is_dir() and not (path / "run.json").is_file()
+    if store.names_sweep(target):
+        return _evaluate_all(target, store.find_many(target), change, bench)
+    run, path = store.resolve_checkpoint(target)
+    evaluation = _evaluate_one(path, run, change, bench)
+    _print_one(evaluation)
+    return [evaluation]
 
 
 def _evaluate_all(target: str, runs: Sequence[Run], change: Change, bench: Bench) -> list[Evaluation]:

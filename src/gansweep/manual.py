@@ -17,7 +17,8 @@ gansweep trains and compares GANs and VAEs: each line of a lab journal is one co
   gansweep doctor                                      what this machine has, what is missing, how to get it
   gansweep completion bash|zsh                         a script that completes verbs, groups and keys
 
-RUN is a run directory, or a run id or the beginning of one. TARGET is that, a checkpoint file, or a sweep directory.
+RUN is a run's directory, its id or the beginning of one, or its name. TARGET is that, a checkpoint file, or a sweep's
+directory.
 Each verb has its own --help. Exit status: 0 done, 1 a run failed, 2 the request was wrong, 3 something is missing,
 130 stopped (Ctrl-C).
 """

@@ -48,4 +48,4 @@ def test_the_list_of_runs_for_an_unknown_one_is_short(
     assert main(["show", "zzzz"]) == 2
     line = capsys.readouterr().err
     listed = line[line.index("choices: ") :].rstrip()
-    assert "00000000, " in listed and listed.endswith("… (18 in all)") and len(listed) <= 120
+    assert "00000000, " in listed and listed.endswith("… (19 in all)") and len(listed) <= 120

@@ -94,6 +94,32 @@ def test_a_run_is_found_by_path_file_and_id(tmp_path: Path) -> None:
         assert store.find(target, tmp_path).dir == run.dir, target
 
 
+@pytest.mark.parametrize("name", ["long", "vae l1=3 seed=1", "cafe", "ab"])
+def test_a_run_is_found_by_its_name(tmp_path: Path, name: str) -> None:
+    run = make(tmp_path / "outputs/a", "1" * 32, name=name)
+    make(tmp_path / "outputs/b", "2" * 32, name=f"{name}er")
+    assert store.find(name, tmp_path).dir == run.dir
+    assert [found.dir for found in store.find_many(name, tmp_path)] == [run.dir]
+    (run.checkpoint_dir).mkdir()
+    (run.checkpoint_dir / "last.pt").write_bytes(b"")
+    assert store.resolve_checkpoint(name, tmp_path)[1] == run.checkpoint_dir / "last.pt"
+
+
+def test_several_runs_of_one_name_are_listed(tmp_path: Path) -> None:
+    make(tmp_path / "outputs/a", "1" * 32, name="long")
+    make(tmp_path / "multirun/s/0", "2" * 32, name="long")
+    with pytest.raises(UserError, match=r"long: 2 runs are called so: 1{12} \(long\), 2{12} \(long\); give an id"):
+        store.find("long", tmp_path)
+
+
+def test_a_name_that_is_also_the_beginning_of_an_id_is_refused_and_a_whole_id_is_not(tmp_path: Path) -> None:
+    make(tmp_path / "outputs/a", "1" * 32, name="cafe")
+    other = make(tmp_path / "outputs/b", "cafe" + "2" * 28)
+    with pytest.raises(UserError, match=r"cafe: 2 runs are called or begin so: cafe22222222 .*, 1{12} \(cafe\)"):
+        store.find("cafe", tmp_path)
+    assert store.find(other.id, tmp_path).dir == other.dir
+
+
 def test_an_ambiguous_prefix_lists_the_matches(tmp_path: Path) -> None:
     make(tmp_path / "outputs/a", "abcd1" + "0" * 27)
     make(tmp_path / "multirun/s/1", "abcd2" + "0" * 27)
@@ -129,10 +155,20 @@ def test_a_sweep_gives_its_runs_by_job_number_without_its_summary(tmp_path: Path
     for job in [10, 2, 1]:
         store.create(sweep / str(job), a_record(sweep / str(job), sweep={"id": "s", "job": job}))
     store.create(sweep / "summary", a_record(sweep / "summary", tags={"gansweep.kind": "sweep summary"}))
+    (sweep / "sweep.json").write_text("{}")
     assert [run.dir.name for run in store.find_many(str(sweep))] == ["1", "2", "10"]
     assert len(store.all_runs(tmp_path)) == 3
     with pytest.raises(UserError, match="holds 3 runs, one is needed"):
         store.find(str(sweep))
+    for above in ("multirun", "multirun/2026-11-22", "."):
+        with pytest.raises(UserError, match=r"neither a run's directory \(no run\.json in it\) nor a sweep's"):
+            store.find_many(above, tmp_path)
+
+
+def test_a_sweep_without_a_run_is_told(tmp_path: Path) -> None:
+    (tmp_path / "sweep.json").write_text("{}")
+    with pytest.raises(UserError, match="a sweep without a run"):
+        store.find_many(str(tmp_path))
 
 
 def test_one_run_is_a_list_of_one(tmp_path: Path) -> None:
@@ -143,7 +179,7 @@ def test_one_run_is_a_list_of_one(tmp_path: Path) -> None:
 def test_a_directory_without_runs_and_a_file_outside_are_told(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file.pt").write_bytes(b"")
-    with pytest.raises(UserError, match="not a run directory"):
+    with pytest.raises(UserError, match="neither a run's directory"):
         store.find("empty", tmp_path)
     with pytest.raises(UserError, match="lies in no run directory"):
         store.find("file.pt", tmp_path)

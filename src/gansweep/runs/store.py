@@ -1,4 +1,4 @@
-"""Looking runs up: by directory, by a file inside it, by our run id or MLflow's, and all of them under a directory."""
+"""Looking runs up: by directory, by a file inside it, by our run id or MLflow's, by name; and all under a directory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,18 @@ from pathlib import Path
 
 from gansweep.errors import UserError, nearest
 from gansweep.runs.liveness import reconcile
-from gansweep.runs.rundir import TRAINING, Run, create, is_run_dir, new_run_id, read, reopen, update
+from gansweep.runs.rundir import (
+    RECORD_FILE,
+    SWEEP_FILE,
+    TRAINING,
+    Run,
+    create,
+    is_run_dir,
+    new_run_id,
+    read,
+    reopen,
+    update,
+)
 
 __all__ = [
     "Run",
@@ -18,6 +29,7 @@ __all__ = [
     "create",
     "find",
     "find_many",
+    "names_sweep",
     "new_run_id",
     "open_run",
     "read",
@@ -64,28 +76,41 @@ def all_runs(cwd: Path | None = None) -> list[Run]:
 
 
 def find(target: str, cwd: Path | None = None) -> Run:
-    """Return the run that `target` names: a directory, a file in it, or a run id (ours, MLflow's, a unique prefix).
+    """Return the run that `target` names: a directory, a file in it, a run id (ours, MLflow's, or its beginning), a name.
 
-    UserError when nothing or more than one thing matches, naming the nearest or the matches.
+    UserError when nothing or more than one run matches, naming the nearest or the matches.
     """
     base = cwd or Path.cwd()
     path = _path(target, base)
     if _exists(path):
         return _at_path(path, target)
-    if _ID.fullmatch(target):
-        return _by_id(target, base)
     runs = all_runs(base)
-    raise UserError(f"{target}: no such file, run directory or run id{_offers(target, runs, base)}")
+    named = [run for run in runs if run.name == target]
+    if _ID.fullmatch(target):
+        return _by_id(target, base, runs, named)
+    if len(named) == 1:
+        return named[0]
+    if named:
+        raise UserError(f"{target}: {len(named)} runs are called so: {_listed(named)}; give an id")
+    raise UserError(f"{target}: no such file, run directory, run id or name{_offers(target, runs, base)}")
+
+
+def names_sweep(target: str, cwd: Path | None = None) -> bool:
+    """Say whether `target` is the directory of a sweep, which stands for all of the sweep's runs."""
+    return _is_sweep_dir(_path(target, cwd))
 
 
 def find_many(target: str, cwd: Path | None = None) -> list[Run]:
-    """Return the runs that `target` names: those of a sweep directory by job number, or the one of `find`."""
-    path = _path(target, cwd)
-    if _exists(path) and path.is_dir() and not is_run_dir(path):
-        runs = runs_below(path, 3)
-        if runs:
-            return sorted(runs, key=_job)
-    return [find(target, cwd)]
+    """Return the runs that `target` names: those of a sweep's directory by job number, or the one of `find`.
+
+    UserError for any other directory, whatever lies below it: that may be other people's.
+    """
+    if not names_sweep(target, cwd):
+        return [find(target, cwd)]
+    runs = runs_below(_path(target, cwd), 3)
+    if not runs:
+        raise UserError(f"{target}: a sweep without a run")
+    return sorted(runs, key=_job)
 
 
 def resolve_checkpoint(target: str, cwd: Path | None = None) -> tuple[Run | None, Path]:
@@ -124,15 +149,19 @@ def _exists(path: Path) -> bool:
         return False
 
 
+def _is_sweep_dir(path: Path) -> bool:
+    return _exists(path / SWEEP_FILE) and not is_run_dir(path)
+
+
 def _at_path(path: Path, target: str) -> Run:
     if path.is_dir():
         if is_run_dir(path):
             return open_run(path)
-        runs = runs_below(path, 3)
-        if runs:
+        if _is_sweep_dir(path):
+            runs = runs_below(path, 3)
             names = ", ".join(os.path.relpath(run.dir, path) for run in runs[:8])
             raise UserError(f"{target}: holds {len(runs)} runs, one is needed; in it: {names}")
-        raise UserError(f"{target}: not a run directory (no run.json in it)")
+        raise UserError(f"{target}: neither a run's directory (no {RECORD_FILE} in it) nor a sweep's (no {SWEEP_FILE})")
     owner = _owner(path)
     if owner is None:
         raise UserError(f"{target}: a file that lies in no run directory")
@@ -144,22 +173,29 @@ def _owner(path: Path) -> Path | None:
     return next((parent for parent in list(path.absolute().parents)[:3] if is_run_dir(parent)), None)
 
 
-def _by_id(prefix: str, base: Path) -> Run:
-    runs = all_runs(base)
-    if len(prefix) < _LEAST_PREFIX:
-        raise UserError(f"{prefix}: a run id needs at least {_LEAST_PREFIX} characters{_offers(prefix, runs, base)}")
+def _by_id(prefix: str, base: Path, runs: list[Run], named: list[Run]) -> Run:
+    """Return the run of an id or its beginning among `runs`; `named` are called so, and count beside them."""
     matches = [run for run in runs if run.id.startswith(prefix) or (run.mlflow_run_id or "").startswith(prefix)]
+    if len(prefix) < _LEAST_PREFIX:
+        matches = []
     exact = [run for run in matches if prefix in (run.id, run.mlflow_run_id)]
+    matches += [run for run in named if run not in matches]
+    if not matches and len(prefix) < _LEAST_PREFIX:
+        raise UserError(f"{prefix}: a run id needs at least {_LEAST_PREFIX} characters{_offers(prefix, runs, base)}")
     if not matches:
         matches = _from_database(prefix, base)
     if len(exact) == 1 or len(matches) == 1:
         return (exact or matches)[0]
     if matches:
-        listed = ", ".join(f"{run.id[:12]} ({run.name})" for run in matches[:8])
-        raise UserError(f"{prefix}: {len(matches)} runs begin so: {listed}; give more characters")
+        how = "are called or begin so" if named else "begin so"
+        raise UserError(f"{prefix}: {len(matches)} runs {how}: {_listed(matches)}; give more characters")
     raise UserError(
         f"{prefix}: no run with this id in {' or '.join(f'{root}/' for root in ROOTS)}{_offers(prefix, runs, base)}"
     )
+
+
+def _listed(runs: list[Run]) -> str:
+    return ", ".join(f"{run.id[:12]} ({run.name})" for run in runs[:8])
 
 
 def _from_database(prefix: str, base: Path) -> list[Run]:
@@ -206,7 +242,7 @@ def _job(run: Run) -> tuple[int, str]:
 def _offers(target: str, runs: list[Run], base: Path) -> str:
     if not runs:
         return " (no runs in outputs/ or multirun/ of this directory)"
-    names = {run.id[:8] for run in runs} | {os.path.relpath(run.dir, base) for run in runs}
+    names = {run.id[:8] for run in runs} | {os.path.relpath(run.dir, base) for run in runs} | {r.name for r in runs}
     if _ID.fullmatch(target):
         names = {run.id[: max(8, len(target))] for run in runs}
     return nearest(target, names)

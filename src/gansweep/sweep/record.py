@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gansweep.errors import UserError
+from gansweep.runs.rundir import SWEEP_FILE
 from gansweep.sweep.job import LOG_FILE, JobResult
 
 if TYPE_CHECKING:
     from gansweep.config.compose import Job
 
-RECORD_FILE = "sweep.json"
+RECORD_FILE = SWEEP_FILE
 NOT_RUN = "NOT RUN"
 
 
