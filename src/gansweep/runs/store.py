@@ -76,7 +76,7 @@ def all_runs(cwd: Path | None = None) -> list[Run]:
 
 
 def find(target: str, cwd: Path | None = None) -> Run:
-    """Return the run that `target` names: a directory, a file in it, a run id (ours, MLflow's, or its beginning), a name.
+    """Return the run that `target` names: a directory, a file in it, a run id (ours or MLflow's) or its start, a name.
 
     UserError when nothing or more than one run matches, naming the nearest or the matches.
     """
