@@ -180,6 +180,21 @@ def test_going_on_from_a_state_is_exact(name: str) -> None:
         assert torch.equal(value, wanted[key]), key
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["vaegan", "wgan_gp"])
+def test_compiled_networks_in_bf16_are_recorded_and_learn_the_same(name: str) -> None:
+    compiled = _engine(name, torch.float32, low_precision=torch.bfloat16)
+    plain = _engine(name, torch.float32, low_precision=torch.bfloat16)
+    compiled.nets.compile()
+    plan, left, right = _plan(name), Meter(), Meter()
+    _take(_graph(compiled), plan, range(1), left, torch.float32)
+    _take(Eager(plain, dict), plan, range(1), right, torch.float32)
+    ours, theirs = left.read(), right.read()
+    for phase in compiled.system.phases:
+        key = f"{phase.name}/total"
+        assert ours[key] == pytest.approx(theirs[key], rel=2e-2, abs=2e-2), key
+
+
 def test_a_reading_of_the_meter_is_one_wait() -> None:
     ours = _engine("dcgan", torch.float32)
     driver, plan, meter = _graph(ours), _plan("dcgan"), Meter()
