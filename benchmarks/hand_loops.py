@@ -2,8 +2,8 @@
 
 It mirrors the loop of the VAE-GAN journal as it was read there (phases encoder, generator, discriminator in this
 order; the code detached for the generator, the pictures for the discriminator; fakes decoded once and judged again
-after the generator's update; three separate batches through the discriminator), which is what gansweep's default
-timetable does, forward by forward.
+after the generator's update; three separate batches through the discriminator). gansweep's default timetable takes the
+same step, but asks the discriminator once for what generator and discriminator learn from, as the tuned loop does.
 """
 
 from __future__ import annotations
@@ -92,7 +92,11 @@ class PlainLoop:
 
 
 class TunedLoop(PlainLoop):
-    """The best hand-written form of the same step: gradients only for who learns, fused Adam, logits, channels_last."""
+    """The best hand-written form of the same step.
+
+    Gradients only for who learns, fused Adam, logits, channels_last, and each fake judged once: the discriminator has
+    not changed when its own turn comes.
+    """
 
     def __init__(self, nets: Mapping[str, nn.Module], scales: Mapping[str, float], lr: float, bf16: bool = False):
         super().__init__(nets, scales, lr, bf16)
@@ -108,9 +112,10 @@ class TunedLoop(PlainLoop):
             found = self.dis(pictures)
         return found.float() if self.bf16 else found
 
-    def learn(self, name: str, loss: Tensor) -> Tensor:
+    def learn(self, name: str, loss: Tensor, retain: bool = False) -> Tensor:
         parameters = list(self.own[name].parameters())
-        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+        gradients = torch.autograd.grad(loss, parameters, retain_graph=retain)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
             # Fused Adam walks weight and gradient by address: their layouts must agree.
             same = gradient.stride() == parameter.stride()
             parameter.grad = gradient if same else torch.empty_like(parameter).copy_(gradient)
@@ -125,11 +130,10 @@ class TunedLoop(PlainLoop):
         kld = (-0.5 * (1 + log_variance - mean.pow(2) - log_variance.exp())).mean()
         enc = self.learn("enc", w["l1"] * F.l1_loss(self.decode(z), x) + w["kld"] * kld)
         rec, sample = self.decode(z.detach()), self.decode(noise["prior"])
-        adversarial = w["adv_rec"] * self.bce(self.judge(rec), real) + w["adv_prior"] * self.bce(
-            self.judge(sample), real
-        )
-        dec = self.learn("dec", w["l1_dec"] * F.l1_loss(rec, x) + adversarial)
+        of_rec, of_sample = self.judge(rec), self.judge(sample)
+        adversarial = w["adv_rec"] * self.bce(of_rec, real) + w["adv_prior"] * self.bce(of_sample, real)
+        dec = self.learn("dec", w["l1_dec"] * F.l1_loss(rec, x) + adversarial, retain=True)
         d_real = self.bce(self.judge(x), real)
-        d_rec, d_prior = self.bce(self.judge(rec.detach()), fake), self.bce(self.judge(sample.detach()), fake)
+        d_rec, d_prior = self.bce(of_rec, fake), self.bce(of_sample, fake)
         dis = self.learn("dis", w["d_real"] * d_real + w["d_rec"] * d_rec + w["d_prior"] * d_prior)
         return {"enc": enc, "dec": dec, "dis": dis}

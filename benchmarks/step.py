@@ -3,7 +3,8 @@
 A step here: batch and networks' forwards, losses, gradients, updates of all three networks, and what each side does to
 know its losses (ours: the loop's driver, metrics, gradient norms, the meter, its look for non-finite values and its
 reading every 100 steps; the plain loop: three `.item()`). Batches are drawn beforehand for both; noise only for the
-plain loop, ours draws it in the step. Losses are compared first, in float64; nothing is timed when they differ.
+plain loop, ours draws it in the step. Memory that is freed is kept by glibc for all sides: ours asks it to, and they
+share a process. Losses are compared first, in float64; nothing is timed when they differ.
 """
 
 from __future__ import annotations
