@@ -11,12 +11,15 @@ import torch
 from seeded_inception import GOLDEN, logits_table
 
 from gansweep.errors import RunFailed, UserError
+from gansweep.metrics.protocols import IMPROVED_GAN, TORCH_FIDELITY, Protocol
 from gansweep.metrics.score import InceptionScore, Score, check_sizes, split_of_rows
 
 
-def score_of(logits: np.ndarray | torch.Tensor, splits: int = 10, batch: int = 64, order: int | None = 2020) -> Score:
+def score_of(
+    logits: np.ndarray | torch.Tensor, splits: int = 10, batch: int = 64, protocol: Protocol = TORCH_FIDELITY
+) -> Score:
     table = torch.as_tensor(logits)
-    score = InceptionScore(len(table), splits, order)
+    score = InceptionScore(len(table), splits, protocol)
     for chunk in table.split(batch):
         score.update(chunk)
     return score.compute()
@@ -60,7 +63,7 @@ def test_uniform_rows_score_one_to_the_last_bits() -> None:
 def test_certain_rows_over_all_classes_score_the_number_of_classes(classes: int) -> None:
     logits = np.full((classes * 6, classes), -1e4)
     logits[np.arange(classes * 6), np.arange(classes * 6) % classes] = 0.0
-    score = score_of(logits, splits=6, order=None)
+    score = score_of(logits, splits=6, protocol=IMPROVED_GAN)
     assert score.mean == pytest.approx(classes, abs=1e-12) and score.std == pytest.approx(0.0, abs=1e-12)
     assert score.marginal_entropy == pytest.approx(math.log(classes), abs=1e-12) and score.conditional_entropy == 0.0
 
@@ -136,7 +139,7 @@ def test_half_precision_logits_are_scored_in_float64() -> None:
 def test_sorted_images_are_spread_over_the_splits() -> None:
     logits = np.repeat(np.eye(10) * 1e4, 100, axis=0)
     assert score_of(logits).mean > 9.0
-    assert score_of(logits, order=None).mean == pytest.approx(1.0, abs=1e-12)
+    assert score_of(logits, protocol=IMPROVED_GAN).mean == pytest.approx(1.0, abs=1e-12)
 
 
 @pytest.mark.parametrize(("images", "splits"), [(10, 10), (237, 10), (23, 4), (7, 7), (5, 1)])
