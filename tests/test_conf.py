@@ -13,7 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from gansweep.assemble import build_system, check
+from gansweep.assemble import check
+from gansweep.build import build_system
 from gansweep.config import conf_dir
 from gansweep.config.compose import session, to_settings
 from gansweep.config.settings import Settings

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from gansweep.assemble import build_system
+from gansweep.build import build_system
 from gansweep.config.compose import session
 from gansweep.config.settings import Settings
 from gansweep.runs import checkpoint, rundir

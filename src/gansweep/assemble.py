@@ -5,7 +5,6 @@ Concrete classes are reached by `_target_`; nothing here lists them.
 
 from __future__ import annotations
 
-import inspect
 import math
 import traceback
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
+from gansweep.build import build_system, positive_knobs
 from gansweep.config.settings import Settings
 from gansweep.data import check_settings
 from gansweep.engine.distributed import World, synchronise_norms
@@ -23,47 +23,16 @@ from gansweep.engine.freeze import keep_statistics, learnt_parameters
 from gansweep.engine.knobs import Knobs
 from gansweep.engine.look import StaleUse
 from gansweep.engine.noise import Noise
-from gansweep.engine.objective import charged_terms, locate
+from gansweep.engine.objective import charged_terms
 from gansweep.engine.reach import unreached
 from gansweep.engine.schedule import Timetable, build_curve
 from gansweep.engine.step import EagerEngine
 from gansweep.errors import Missing, UserError, nearest
-from gansweep.nets.blocks import ConfigError
 from gansweep.runs import checkpoint, store
 from gansweep.runs.checkpoint import Keeper
 from gansweep.system import Phase, System
 
-# Keys of `model` that are the run's matter, not the class's.
-_OF_THE_RUN = ("_target_", "knobs", "freeze", "freeze_stats", "warm_start", "scaled_down_size_px")
 _DTYPES = {"fp32": torch.float32, "bf16": torch.float32, "fp64": torch.float64}
-
-
-def build_system(settings: Settings) -> System:
-    """Return the system that `model._target_` names, built from the rest of `model`; works on the meta device.
-
-    UserError for a class that cannot be imported, a key it does not take, and sizes its layers cannot produce.
-    """
-    given = {k: v for k, v in settings.model.model_dump(by_alias=True).items() if k not in _OF_THE_RUN}
-    make = locate(settings.model.target, "model._target_")
-    takes = inspect.signature(make).parameters
-    if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in takes.values()):
-        for key in given:
-            if key not in takes:
-                if key == "width_factor":  # offered to every system; one without it does without
-                    continue
-                raise UserError(f"model.{key}: {settings.model.target} takes no such key{nearest(key, takes)}")
-        given = {key: value for key, value in given.items() if key in takes}
-    try:
-        system: System = make(**given)
-    except ConfigError as error:
-        raise UserError(str(error)) from None
-    except (TypeError, KeyError, AttributeError, IndexError, ValueError) as error:
-        raise UserError(f"model: {settings.model.target} cannot be built: {str(error).splitlines()[0]}") from None
-    for name in settings.model.knobs:
-        if name not in system.knobs:
-            raise UserError(f"model.knobs.{name}: the system has no such knob{nearest(name, system.knobs)}")
-    system.knobs.update(settings.model.knobs)
-    return system
 
 
 def timetable(settings: Settings, system: System) -> Timetable:
@@ -79,14 +48,17 @@ def knobs(settings: Settings, system: System, device: torch.device | str = "cpu"
     base |= {f"knobs.{name}": value for name, value in system.knobs.items()}
     curves = {name: build_curve(name, config) for name, config in settings.schedule.curves.items()}
     made = Knobs(base, curves, device, _DTYPES[settings.runtime.precision])
+    above_zero = {f"knobs.{name}" for name in positive_knobs(system)}
     for name in made.curves:
         for step in (0, settings.steps // 2, settings.steps - 1):
             try:
-                finite = math.isfinite(made.value(name, step))
+                value = made.value(name, step)
             except OverflowError:
-                finite = False
-            if not finite:
+                value = math.inf
+            if not math.isfinite(value):
                 raise UserError(f"schedule.curves: {name} is not a finite number at step {step}")
+            if name in above_zero and value <= 0:
+                raise UserError(f"schedule.curves: {name} is {value:g} at step {step}: must be greater than 0")
     return made
 
 

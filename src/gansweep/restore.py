@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gansweep.assemble import build_system, differences, pick_device
+from gansweep.assemble import differences, pick_device
+from gansweep.build import build_system
 from gansweep.config.explain import select, validate
 from gansweep.config.request import check_threads
 from gansweep.config.settings import Settings

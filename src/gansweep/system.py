@@ -96,7 +96,9 @@ class System(Protocol):
     `knobs` are numbers that its terms need (labels, margins, a clip bound), by name, with defaults. `memory` holds
     named tensors of fixed shape that outlive a step. `counts` names the phase whose turns are steps.
     A system that also has `reconstruct(nets, batch, noise)` gets grids of reconstructions, and one that has
-    `output_range`, (lowest, highest) or None, is told when its pictures lie outside of it.
+    `output_range`, (lowest, highest) or None, is told when its pictures lie outside of it. `positive_knobs` names those
+    that must stay greater than 0. A class with `takes`, key of `model` -> check (see nets.given), is not made when one
+    of its checks refuses what was given.
     """
 
     nets: dict[str, nn.Module]

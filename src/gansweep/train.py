@@ -17,7 +17,8 @@ import torch
 
 from gansweep import describe
 from gansweep.arithmetic import set_arithmetic
-from gansweep.assemble import build_system, check, pick_device, warm_start
+from gansweep.assemble import check, pick_device, warm_start
+from gansweep.build import build_system
 from gansweep.config.explain import validate
 from gansweep.config.logs import LogFile
 from gansweep.config.settings import Settings

@@ -120,7 +120,8 @@ def test_sizes_follow_one_rule_of_halvings(size: int, levels: int | None, expect
 
 
 @pytest.mark.parametrize(
-    ("size", "levels", "near"), [(48, None, "32 or 64"), (4, None, "8"), (100, 3, "96 or 104"), (2, 2, "4 or 4")]
+    ("size", "levels", "near"),
+    [(48, None, "32 or 64"), (4, None, "8"), (100, 3, "96 or 104"), (2, 2, "4$"), (64, 9, "512$")],
 )
 def test_a_size_that_the_stride_does_not_divide_is_refused_with_the_nearest(
     size: int, levels: int | None, near: str

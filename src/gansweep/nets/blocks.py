@@ -43,13 +43,6 @@ def choose(key: str, value: str, choices: object) -> str:
     return value
 
 
-def at_least_one(**sizes: int) -> None:
-    """Refuse a size of `model` that is not a whole number of at least 1 (ConfigError naming its key)."""
-    for key, value in sizes.items():
-        if not isinstance(value, int) or value < 1:
-            raise ConfigError(f"model.{key}={value}: must be a whole number, at least 1")
-
-
 def halvings(size_px: int, levels: int | None, smallest_px: int = 4) -> int:
     """Return how often `size_px` is halved: down to `smallest_px` unless `levels` says otherwise.
 
@@ -65,11 +58,17 @@ def halvings(size_px: int, levels: int | None, smallest_px: int = 4) -> int:
             raise ConfigError(f"data.size={size_px}: not {smallest_px} px doubled some times; nearest: {near}")
     if levels < 1 or size_px % (1 << levels):
         stride = 1 << max(levels, 1)
-        near = f"{size_px // stride * stride or stride} or {(size_px // stride + 1) * stride}"
         raise ConfigError(
-            f"data.size={size_px}: not divided by the total stride {stride} of model.levels={levels}; nearest: {near}"
+            f"data.size={size_px}: not divided by the total stride {stride} of model.levels={levels}; "
+            f"nearest: {nearest_multiples(size_px, stride)}"
         )
     return levels
+
+
+def nearest_multiples(size_px: int, stride: int) -> str:
+    """Return the multiple of `stride` below `size_px` and the one above, or the only one there is."""
+    below = size_px // stride * stride
+    return f"{below} or {below + stride}" if below else f"{stride}"
 
 
 def scaled(width: int, factor: float) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gansweep.nets.blocks import ConfigError, activation, normalise, weighted
+from gansweep.nets.blocks import ConfigError, activation, nearest_multiples, normalise, weighted
 
 
 def total_stride(conv: Sequence[Mapping[str, int]]) -> int:
@@ -27,9 +27,9 @@ def bottleneck_px(size_px: int, conv: Sequence[Mapping[str, int]]) -> int:
     """Return the side of the smallest features; a size that the total stride does not divide is a ConfigError."""
     stride = total_stride(conv)
     if size_px < stride or size_px % stride:
-        near = f"{size_px // stride * stride or stride} or {(size_px // stride + 1) * stride}"
         raise ConfigError(
-            f"data.size={size_px}: not divided by the total stride {stride} of model.conv; nearest: {near}"
+            f"data.size={size_px}: not divided by the total stride {stride} of model.conv; "
+            f"nearest: {nearest_multiples(size_px, stride)}"
         )
     return size_px // stride
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gansweep.nets.blocks import ConfigError, Down, activation, biased, choose, downs, normalise, ups, weighted
+from gansweep.nets.blocks import ConfigError, Down, activation, biased, downs, normalise, ups, weighted
 
 
 class Encoder(nn.Module):
@@ -68,7 +68,6 @@ class Discriminator(nn.Module):
         part: Mapping[str, Any],
     ):
         super().__init__()
-        choose("model.discriminator.downsample", part["downsample"], ("pool", "stride"))
         if part["kernel"] % 2 == 0 and (part["downsample"] == "pool" or any(block["convs"] > 1 for block in blocks)):
             raise ConfigError(
                 f"model.discriminator.kernel={part['kernel']}: convolutions of stride 1 need an odd kernel"

@@ -6,13 +6,14 @@ Phases in the order of the example that PyTorch ships: discriminator, then gener
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from gansweep.losses import GAN_LOSSES, r1
-from gansweep.nets.blocks import OUTPUT_RANGES, OUTPUTS, at_least_one, choose, halvings, initialise, scaled
+from gansweep.nets.blocks import INITIALISERS, OUTPUT_RANGES, OUTPUTS, halvings, initialise, scaled
 from gansweep.nets.dcgan import Discriminator, Generator
+from gansweep.nets.given import LAYER, Check, flag, one_of, table, whole
 from gansweep.system import Phase, Shared, Spec, Term, View
 from gansweep.systems.parts import probability
 
@@ -35,6 +36,15 @@ class Rivals:
     """
 
     counts = "gen"
+    takes: ClassVar[dict[str, Check]] = {
+        "latent": whole,
+        "base_width": whole,
+        "prior": one_of(PRIORS),
+        "generator": table(**LAYER, conv_bias=flag, output=one_of(OUTPUTS)),
+        "discriminator": table(**LAYER, conv_bias=flag),
+        "init": one_of(INITIALISERS),
+        "gan_loss": one_of(GAN_LOSSES),
+    }
 
     def __init__(
         self,
@@ -48,9 +58,6 @@ class Rivals:
         init: str,
         width_factor: float = 1.0,
     ):
-        at_least_one(latent=latent, base_width=base_width)
-        choose("model.prior", prior, PRIORS)
-        choose("model.generator.output", generator["output"], OUTPUTS)
         widths = [scaled(base_width << n, width_factor) for n in range(halvings(size_px, None))]
         self.nets: dict[str, nn.Module] = {
             "gen": Generator(channels, widths, latent, generator),
@@ -94,7 +101,7 @@ class Dcgan(Rivals):
         width_factor: float = 1.0,
     ):
         super().__init__(size_px, channels, latent, base_width, prior, generator, discriminator, init, width_factor)
-        self.gan = GAN_LOSSES[choose("model.gan_loss", gan_loss, GAN_LOSSES)]
+        self.gan = GAN_LOSSES[gan_loss]
         self.knobs = {"real_label": 1.0, "fake_label": 0.0, "fool_label": 1.0}
         # One forward for both: D looks at the fakes that G then learns from.
         fake = Shared(lambda nets, x: self.paint(nets, x.noise["prior"]), live=("gen",), stale=("dis",))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from gansweep.losses import RECONSTRUCTION, REDUCTIONS, kld
-from gansweep.nets.blocks import choose
+from gansweep.nets.given import one_of, table
 from gansweep.system import Look, Term
+
+REDUCTION = table(rec=one_of(REDUCTIONS), kld=one_of(REDUCTIONS))
+"""What `model.reduction` may hold: how the terms of a system with a code are reduced."""
 
 
 class Code(NamedTuple):
@@ -25,12 +27,6 @@ def encode(nets: Any, x: Look) -> Code:
     """Encode the batch's pictures and draw z = mean + eps · exp(log_variance / 2) (Kingma and Welling 2014, eq. 10)."""
     mean, log_variance = nets.enc(x.batch["image"])
     return Code(mean, log_variance, mean + x.noise["eps"] * (0.5 * log_variance).exp())
-
-
-def check_reduction(reduction: Mapping[str, str]) -> None:
-    """Refuse a reduction that is not one of losses.REDUCTIONS (ConfigError)."""
-    for term, kind in reduction.items():
-        choose(f"model.reduction.{term}", kind, REDUCTIONS)
 
 
 def reconstruction_terms(reduction: str, raw: str, picture: str, suffix: str = "") -> dict[str, Term]:

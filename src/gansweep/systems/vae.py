@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from gansweep.nets.blocks import OUTPUT_RANGES, OUTPUTS, at_least_one, choose, initialise, scaled
+from gansweep.nets.blocks import INITIALISERS, OUTPUT_RANGES, OUTPUTS, initialise, scaled
+from gansweep.nets.given import LAYER, Check, listed, maybe, one_of, table, whole
 from gansweep.nets.vae import ConvDecoder, ConvEncoder
 from gansweep.system import Phase, Shared, Spec
-from gansweep.systems.parts import check_reduction, encode, kld_term, reconstruction_terms
+from gansweep.systems.parts import REDUCTION, encode, kld_term, reconstruction_terms
 
 
 class Vae:
@@ -21,6 +22,17 @@ class Vae:
     """
 
     counts = "fit"
+    positive_knobs = ("huber_delta",)
+    takes: ClassVar[dict[str, Check]] = {
+        **LAYER,
+        "latent": whole,
+        "conv": listed(table(filters=whole, kernel=whole, stride=whole)),
+        "dense": whole,
+        "output": one_of(OUTPUTS),
+        "init": one_of(INITIALISERS),
+        "init_dense": maybe(one_of(INITIALISERS)),
+        "reduction": REDUCTION,
+    }
 
     def __init__(
         self,
@@ -38,11 +50,6 @@ class Vae:
         width_factor: float = 1.0,
         init_dense: str | None = None,
     ):
-        at_least_one(latent=latent, dense=dense)
-        for n, entry in enumerate(conv):
-            at_least_one(**{f"conv[{n}].{key}": entry.get(key, 0) for key in ("filters", "kernel", "stride")})
-        choose("model.output", output, OUTPUTS)
-        check_reduction(reduction)
         conv = [{**entry, "filters": scaled(entry["filters"], width_factor)} for entry in conv]
         part = {"norm": norm, "act": act, "slope": slope}
         self.nets: dict[str, nn.Module] = {

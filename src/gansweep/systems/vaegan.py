@@ -8,25 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from gansweep.losses import GAN_LOSSES, gradient_penalty, mse, r1
 from gansweep.nets.blocks import (
+    ACTIVATIONS,
+    INITIALISERS,
     OUTPUT_RANGES,
     OUTPUTS,
     ConfigError,
-    at_least_one,
-    choose,
     halvings,
     initialise,
     scaled,
 )
+from gansweep.nets.given import LAYER, Check, flag, listed, maybe, one_of, positive, table, whole
 from gansweep.nets.vaegan import Decoder, Discriminator, Encoder
 from gansweep.system import Look, Phase, Shared, Spec, Term
-from gansweep.systems.parts import check_reduction, encode, kld_term, probability, reconstruction_terms
+from gansweep.systems.parts import REDUCTION, encode, kld_term, probability, reconstruction_terms
 
 
 class VaeGan:
@@ -38,6 +39,31 @@ class VaeGan:
     """
 
     counts = "dec"
+    positive_knobs = ("huber_delta", "clip")
+    takes: ClassVar[dict[str, Check]] = {
+        "latent": whole,
+        "base_width": whole,
+        "levels": maybe(whole),
+        "widths": maybe(listed(whole)),
+        "encoder": table(**LAYER, kernel=whole, conv_bias=flag),
+        "decoder": table(**LAYER, kernel=whole, conv_bias=flag, output=one_of(OUTPUTS)),
+        "discriminator": table(
+            **LAYER,
+            kernel=whole,
+            conv_bias=flag,
+            downsample=one_of(("pool", "stride")),
+            blocks=maybe(listed(table(channels=whole, convs=whole))),
+            head=maybe(listed(whole, least=0)),
+            head_act=one_of(ACTIVATIONS),
+            joint_batch=flag,
+            feature_block=whole,
+        ),
+        "init": one_of(INITIALISERS),
+        "gan_loss": one_of(GAN_LOSSES),
+        "clip": maybe(positive),
+        "single_forward": flag,
+        "reduction": REDUCTION,
+    }
 
     def __init__(
         self,
@@ -57,12 +83,6 @@ class VaeGan:
         clip: float | None = None,
         single_forward: bool = False,
     ):
-        at_least_one(latent=latent, base_width=base_width)
-        for name, part in (("encoder", encoder), ("decoder", decoder), ("discriminator", discriminator)):
-            at_least_one(**{f"{name}.kernel": part["kernel"]})
-        choose("model.decoder.output", decoder["output"], OUTPUTS)
-        choose("model.gan_loss", gan_loss, GAN_LOSSES)
-        check_reduction(reduction)
         levels = halvings(size_px, len(widths) if widths else levels)
         widths = [scaled(w, width_factor) for w in widths or [base_width << n for n in range(levels)]]
         blocks, head = self._discriminator_lists(discriminator, widths, width_factor)
