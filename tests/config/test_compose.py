@@ -55,6 +55,10 @@ WRONG = [
     (["steps=3", "scales=null"], "scales=null: a group needs a choice; choices: "),
     (["data=folder", "data.path=~/a,~/b"], "'data.path=~/a,~/b': ~ is the shell's word for your home; write the whole"),
     (["experiment=nothing_like_it"], "experiment=nothing_like_it: no such choice"),
+    (["~model"], "~model: every run has one; choose with model=…; choices: dcgan, vae, "),
+    (["~optimizer=adam"], "~optimizer: every run has one; choose with optimizer=…; choices: adam, "),
+    (["name="], "name='': must be text that is not blank"),
+    (["name=' '"], "name=' ': must be text that is not blank"),
 ]
 
 
@@ -100,6 +104,12 @@ def names(jobs: Sequence[Job]) -> list[str]:
         (["data.path=/tmp/pictures"], "vaegan path=pictures"),
         (["+schedule.curves.optimizer.lr={kind:decay,by:0.5}"], "vaegan curves.optimizer.lr=decay+0.5"),
         (["optimizer.enc.lr=1", "schedule.phases.enc.every=2"], "vaegan enc.lr=1 enc.every=2"),
+        (["scales={l1:3}"], "vaegan l1=3"),
+        (["model=vae", "scales={l1:3,mse:2,kld:1.0}", "seed=1"], "vae l1=3 mse=2 seed=1"),
+        (["model.encoder={act:relu,kernel:5}"], "vaegan encoder.act=relu"),
+        (["optimizer={lr:1e-3,dis:{lr:1e-4}}"], "vaegan lr=0.001 dis.lr=0.0001"),
+        (["schedule.curves={scales:{kld:{kind:warmup,steps:5}}}"], "vaegan curves=warmup+5"),
+        (["optimizer=sgd", "optimizer={momentum:0.5}"], "vaegan optimizer=sgd momentum=0.5"),
     ],
 )
 def test_a_run_is_named_by_what_differs(hydra: Session, overrides: list[str], name: str) -> None:
@@ -118,6 +128,11 @@ def test_a_sweep_is_numbered_as_hydra_numbers_it(hydra: Session) -> None:
     ]
     assert names(jobs)[3] == "vaegan l1=2 seed=2"
     assert [job.settings.scales["l1_dec"] for job in jobs] == [1, 1, 2, 2]
+
+
+def test_tables_that_a_sweep_varies_stand_in_the_names(hydra: Session) -> None:
+    jobs = hydra.jobs(["scales={l1:100,kld:1},{l1:100,kld:2}"], multirun=True)
+    assert names(jobs) == ["vaegan l1=100 kld=1", "vaegan l1=100 kld=2"]
 
 
 def test_a_note_is_free_text_and_an_existing_path_is_one_word(hydra: Session, tmp_path: Path) -> None:

@@ -25,10 +25,11 @@ from gansweep.config.explain import select, validate
 from gansweep.config.naming import run_name
 from gansweep.config.request import check_request
 from gansweep.config.settings import Settings
-from gansweep.errors import UserError
+from gansweep.errors import UserError, nearest
 
 CONFIG_NAME = "config"
-_OPEN = ("schedule.curves.", "terms.", "data.args.")
+_OPEN = tuple(f"{table}{mark}" for table in ("schedule.curves", "terms", "data.args") for mark in ".=")
+_MAY_LACK = ("experiment", "scale_down")
 _PATHS = ("data.path", "data.cache_dir", "judge.weights", "model.warm_start.from")
 
 
@@ -143,7 +144,12 @@ class Session:
 
         A key inside a table that is the user's to fill (curves, own losses) is new by nature; it needs no plus.
         """
-        lines = [str(override.input_line) for override in self.parse(overrides)]
+        parsed = self.parse(overrides)
+        for override in parsed:
+            group = override.key_or_group
+            if override.is_delete() and self.is_group(group) and group not in _MAY_LACK:
+                raise UserError(f"~{group}: every run has one; choose with {group}=…{nearest('', self.options(group))}")
+        lines = [str(override.input_line) for override in parsed]
         return [
             f"+{line}" if line.startswith("scale_down=") else f"++{line}" if line.startswith(_OPEN) else line
             for line in lines
@@ -184,7 +190,9 @@ class Session:
         check_request(settings)
         if settings.name is not None:
             return Job(number, tuple(overrides), settings.name, settings)
-        groups = tuple(str(p.input_line) for p in parsed if self.is_group(p.key_or_group))
+        # `scales={l1: 3}` sets keys of the group, it chooses none.
+        chosen = [p for p in parsed if self.is_group(p.key_or_group) and not isinstance(p.value(), dict)]
+        groups = tuple(str(p.input_line) for p in chosen)
         heads = tuple(line for line in groups if line.partition("=")[0] in ("experiment", "model"))
         name = run_name(parsed, values, self._base(groups)[0], _choices(cfg), self._base(heads)[1], swept)
         return Job(number, tuple(overrides), name, settings.model_copy(update={"name": name}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -55,19 +55,34 @@ def run_name(
     and model choose by themselves. `swept`: keys that a sweep varies; they stand in every name, and first.
     """
     head = choices.get("experiment") or choices.get("model", "run")
-    given = dict.fromkeys(override.key_or_group for override in overrides)
-    keys = sorted(given, key=lambda key: key not in swept)
+    given = {key: override.key_or_group for override in overrides for key in _keys(override, defaults)}
+    keys = sorted(given, key=lambda key: given[key] not in swept)
     parts: list[str] = []
     for group in (key for key in keys if key in choices and not unnamed(key)):
         chosen = choices[group]
         is_head = group == "experiment" or (group == "model" and "experiment" not in choices)
         if not is_head and (group == "model" or chosen != default_choices.get(group)):
             parts.append(f"{group}={chosen}")
-    differing = [key for key in keys if key not in choices and (key in swept or _differs(key, values, defaults))]
+    differing = [key for key in keys if key not in choices and (given[key] in swept or _differs(key, values, defaults))]
     short = _short_keys(differing)
     parts += [f"{short[key]}={_value(key, select(values, key.split('.')))}" for key in differing]
     name = " ".join([head, *parts])
     return name if len(name) <= MAX_LETTERS else name[: MAX_LETTERS - 1] + "…"
+
+
+def _keys(override: Override, defaults: Mapping[str, Any]) -> list[str]:
+    """Return the keys that an override sets: those in a table, as in `scales={l1: 3}`, where the defaults have one."""
+    value = None if override.is_delete() else override.value()
+    return list(_inside(override.key_or_group, value, defaults))
+
+
+def _inside(key: str, value: Any, defaults: Mapping[str, Any]) -> Iterator[str]:
+    default = select(defaults, key.split("."))
+    if isinstance(value, Mapping) and value and isinstance(default, Mapping) and default:
+        for name, inner in value.items():
+            yield from _inside(f"{key}.{name}", inner, defaults)
+    else:
+        yield key
 
 
 def _differs(key: str, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> bool:

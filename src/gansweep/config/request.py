@@ -15,8 +15,10 @@ THREADS_PER_CPU = 4
 
 
 def check_request(settings: Settings) -> None:
-    """Raise UserError, one line, for more threads than the machine can use and for a warm start from nowhere."""
+    """Raise UserError, one line, for more threads than the machine can use, a blank name, a warm start from nowhere."""
     check_threads(settings)
+    if settings.name is not None and not settings.name.strip():
+        raise UserError(f"name='{settings.name}': must be text that is not blank; name=null makes one of what differs")
     start = settings.model.warm_start
     if start.nets and start.source is None:
         raise UserError("model.warm_start.nets: needs model.warm_start.from=RUN, the run whose weights they take")
