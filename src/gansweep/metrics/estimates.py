@@ -26,7 +26,7 @@ class Score:
     block. `single`: the score of all images as one split.
     `infinity`: `single` freed of its finite-N bias to first order, log IS_inf = log IS_N + c/N, `bias_slope` = c =
     1/2 sum_k Var(p_k)/mean(p_k) in nats; it under-corrects below about 5 c images. `infinity_line`, `line_slope`: the
-    same limit as the intercept of a line in 1/N through scores of 15 sizes (Chong and Forsyth 2020, section 4); nan
+    same limit as the intercept of a line in 1/N through scores of 15 sizes (Chong and Forsyth 2020); nan
     below three blocks. `marginal_entropy` - `conditional_entropy` (nats, all images) = log `single`: the first falls
     when modes are missing, the second rises when images are unclear.
     `images`: how many were scored; `splits`: how many there were; `classes`: how many counted.
@@ -113,9 +113,10 @@ def log_interval(
 ) -> tuple[float, float]:
     """Return by how much the log score may lie below and above its expectation, 95 %: low <= 0 <= high, in nats.
 
-    Block bootstrap (Künsch 1989): `draws` times as many blocks are drawn with replacement. A drawn set repeats images
-    and so scores lower than the set it came from; only the scatter of the draws is used, not their place. Over splits
-    and as one split the score has the same relative scatter to first order. (nan, nan) for fewer than two blocks.
+    Bootstrap of blocks that do not overlap (Carlstein 1986): `draws` times as many blocks are drawn with replacement. A
+    drawn set repeats images and so scores lower than the set it came from; only the scatter of the draws is used, not
+    their place. Over splits and as one split the score has the same relative scatter to first order. (nan, nan) for
+    fewer than two blocks.
     """
     blocks = len(sums["count"])
     if blocks < 2:
@@ -133,7 +134,7 @@ def line_through_sizes(
 ) -> tuple[float, float]:
     """Return intercept and slope of IS = a + b/N through sets of a tenth to all of the images.
 
-    Chong and Forsyth 2020, algorithm 1, with each point the mean over `draws` sets of blocks instead of one, as it
+    Chong and Forsyth 2020, with each point the mean over `draws` sets of blocks instead of one, as it
     costs nothing here. (nan, nan) below three blocks.
     """
     blocks = len(sums["count"])

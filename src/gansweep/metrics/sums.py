@@ -22,7 +22,7 @@ class NotFinite(RunFailed):
     """Some logits or features were NaN or infinite; `index` is the number, from 0, of the first such sample."""
 
     def __init__(self, what: str, index: int) -> None:
-        super().__init__(f"{what} of sample {index} (counted from 0) are not finite: no score can be computed")
+        super().__init__(f"{what} are not finite at sample {index} (counted from 0): no score can be computed")
         self.index = index
 
 
@@ -50,10 +50,11 @@ def add_logits(state: dict[str, Tensor], logits: Tensor, rows: Tensor, layout: L
     Softmax runs in float64 from log-softmax, so that a probability that underflows to 0 adds 0, not nan. Nothing is
     read back from the device.
     """
+    if not len(rows):
+        return
     device = state["p"].device
     log_p = torch.log_softmax(logits.detach().to(device, torch.float64), dim=1)
-    bad = torch.where(torch.isfinite(logits).all(dim=1).to(device), layout.images, rows.to(device, non_blocking=True))
-    state["first_bad"].copy_(torch.minimum(state["first_bad"], bad.min()))
+    state["first_bad"].copy_(torch.minimum(state["first_bad"], first_bad_row(logits.to(device), rows, layout.images)))
     blocks = layout.block_of_row[rows]
     if bool((blocks < 0).any()):
         kept = torch.nonzero(blocks >= 0).flatten()
@@ -66,6 +67,12 @@ def add_logits(state: dict[str, Tensor], logits: Tensor, rows: Tensor, layout: L
     _add_in_order(state["p_squared"], blocks, p.square())
     # As columns: one-dimensional sums take another route on a GPU, which adds a batch before it adds it to the rest.
     _add_in_order(state["p_log_p"].unsqueeze(1), blocks, (p * log_p).sum(dim=1, keepdim=True))
+
+
+def first_bad_row(values: Tensor, rows: Tensor, none: int) -> Tensor:
+    """Return the least of `rows` (B,) where `values` (B, K) are not all finite, or `none`: int64 (), on that device."""
+    numbers = rows.to(values.device, non_blocking=True)
+    return torch.where(torch.isfinite(values).all(dim=1), none, numbers).min()
 
 
 def merge_sums(state: dict[str, Tensor], other: dict[str, Tensor]) -> None:
