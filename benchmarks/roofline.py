@@ -1,4 +1,4 @@
-"""The least time an H100 SXM could need for each model's step, computed from its work: nothing here was measured on one.
+"""The least time an H100 SXM could need for each model's step, computed from its work: not measured on one.
 
     python benchmarks/roofline.py        counts the work of the steps, ours and the plain loop's, on the CPU
 
