@@ -13,13 +13,13 @@ import yaml
 from gansweep.config.settings import DataSettings
 from gansweep.data import open_data
 from gansweep.data.folder import Folder
-from gansweep.data.source import Item, Picture
+from gansweep.data.source import BadPicture, Item, Picture
 
 PATIENCE_S = 60.0
 
 
 class SlowFolder(Folder):
-    """`NOTES` collects a line per decoded picture; the third waits for `GATE`."""
+    """`NOTES` collects a line per decoded picture; the third waits for `GATE`, and with `BROKEN` cannot be used."""
 
     def picture(self, item: Item) -> Picture:
         """Decode after noting it."""
@@ -27,6 +27,8 @@ class SlowFolder(Folder):
             notes.write(f"{item.id}\n")
         if item.id.startswith("2"):
             wait_for(Path(os.environ["GATE"]))
+            if "BROKEN" in os.environ:
+                raise BadPicture("broken")
         return super().picture(item)
 
 

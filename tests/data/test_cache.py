@@ -150,7 +150,7 @@ def test_no_room_is_told_before_packing(small: Any, tmp_path: Path, monkeypatch:
     monkeypatch.setattr("gansweep.data.pack.shutil.disk_usage", lambda _: Usage)
     with pytest.raises(UserError, match=r"packing 6 pictures of 8 px needs .* MB .* 0 MB free; set data.cache_dir"):
         open_data(small())
-    assert packed(tmp_path) == []
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_a_cache_folder_that_cannot_be_written_is_named(small: Any, tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_an_interrupted_packing_leaves_nothing(small: Any, tmp_path: Path, monke
         patch.setattr(Folder, "picture", interrupt)
         with pytest.raises(KeyboardInterrupt):
             open_data(small())
-    assert packed(tmp_path) == []
+    assert list((tmp_path / "cache").iterdir()) == []
     assert open_data(small()).count == COUNT
 
 
@@ -193,11 +193,10 @@ class Others:
         self.environment = {**os.environ, "PYTHONPATH": folder, "NOTES": str(self.notes), "GATE": str(self.gate)}
         self.started: list[subprocess.Popen[str]] = []
 
-    def start(self, said: Path) -> subprocess.Popen[str]:
+    def start(self, said: Path, **more: str) -> subprocess.Popen[str]:
+        environment = self.environment | more
         with said.open("w") as stderr:
-            process = subprocess.Popen(
-                self.command, env=self.environment, stdout=subprocess.PIPE, stderr=stderr, text=True
-            )
+            process = subprocess.Popen(self.command, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True)
         self.started.append(process)
         return process
 
@@ -235,6 +234,23 @@ def test_of_two_processes_one_packs_and_the_other_waits(others: Others, tmp_path
     assert len(packed(tmp_path)) == 1
 
 
+def test_of_two_that_wait_for_a_set_that_is_refused_one_packs(others: Others, tmp_path: Path) -> None:
+    """The lock's file is removed while they wait for it; still they pack one after the other, which is once."""
+    first = others.start(tmp_path / "first.err", BROKEN="yes")
+    until(lambda: "2.png" in others.decoded(), "the first process to be packing")
+    said = [tmp_path / "second.err", tmp_path / "third.err"]
+    waiting = [others.start(path) for path in said]
+    until(lambda: all("waiting for it" in path.read_text() for path in said), "the others to say that they wait")
+    others.gate.touch()
+    outputs = [process.communicate(timeout=PATIENCE_S)[0] for process in waiting]
+    assert first.wait() == 1 and "broken" in (tmp_path / "first.err").read_text()
+    assert len(outputs[0].strip()) == 64 and outputs[0] == outputs[1]
+    again = others.decoded()[-COUNT:]
+    assert sorted(again) == [f"{number}.png" for number in range(COUNT)]
+    assert others.decoded().count("5.png") == 2  # the first's, and one of the others'
+    assert len(packed(tmp_path)) == 1
+
+
 def test_a_killed_packing_leaves_nothing_half_valid(others: Others, small: Any, tmp_path: Path) -> None:
     victim = others.start(tmp_path / "victim.err")
     until(lambda: "2.png" in others.decoded(), "the process to be packing")
@@ -258,4 +274,6 @@ def test_cleaning_spares_the_draft_of_a_living_process(others: Others, small: An
     process.kill()
     process.wait()
     assert clean(tmp_path / "cache") == [draft]
-    assert packed(tmp_path) == [place_of(Folder(small(limit=2)))]
+    (kept,) = packed(tmp_path)
+    assert kept == place_of(Folder(small(limit=2)))
+    assert {path.name for path in (tmp_path / "cache").glob("*.lock")} <= {f"{kept.name}.lock"}

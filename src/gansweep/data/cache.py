@@ -6,6 +6,7 @@ was interrupted leaves only such a temporary folder, which the next build remove
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import FileLock, SoftFileLock, Timeout
 from numpy.typing import NDArray
 
 from gansweep.data.bad import BadFile, judge
@@ -111,7 +112,7 @@ def _build(source: Source, place: Path, progress: bool) -> dict[str, Any]:
     root = place.parent
     try:
         root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(root / f"{place.name}.lock")
+        lock = _lock_of(place)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -127,7 +128,23 @@ def _build(source: Source, place: Path, progress: bool) -> dict[str, Any]:
         clean(root, held=place.name)
         return _build_alone(source, place, progress)
     finally:
-        lock.release()
+        _leave(lock, place)
+
+
+def _lock_of(place: Path) -> FileLock:
+    return FileLock(place.with_name(f"{place.name}.lock"))
+
+
+def _leave(lock: FileLock, place: Path) -> None:
+    """Release the lock, which we hold, of a place; its file goes too when nothing was built there.
+
+    It goes while we hold it. Whoever waits for it has opened a file that is no more, which filelock (3.21 and newer)
+    finds out once it has locked it, and begins anew: two never build at the same time.
+    """
+    if not place.exists() and not isinstance(lock, SoftFileLock):  # which has no such check, and removes its own file
+        with contextlib.suppress(OSError):
+            Path(lock.lock_file).unlink()
+    lock.release()
 
 
 def _build_alone(source: Source, place: Path, progress: bool) -> dict[str, Any]:
@@ -151,10 +168,10 @@ def clean(root: Path, held: str | None = None) -> list[Path]:
     """Remove and return the temporary folders of builds that are no more; `held` is a place whose lock we hold."""
     removed = []
     for draft in root.glob(f"*{_DRAFT_SUFFIX}"):
-        name = draft.name.split(".")[0]
-        lock = FileLock(root / f"{name}.lock")
+        place = root / draft.name.split(".")[0]
+        lock = _lock_of(place)
         try:
-            if name != held:
+            if place.name != held:
                 lock.acquire(timeout=0)
         except (Timeout, OSError):
             continue  # Its builder lives.
@@ -162,8 +179,8 @@ def clean(root: Path, held: str | None = None) -> list[Path]:
             shutil.rmtree(draft, ignore_errors=True)
             removed.append(draft)
         finally:
-            if name != held:
-                lock.release()
+            if place.name != held:
+                _leave(lock, place)
     return removed
 
 
