@@ -23,7 +23,7 @@ def test_the_interval_covers_the_expected_score_19_times_of_20() -> None:
     # Within one split and over ten: the share of sets whose interval holds the mean score of all sets of that size.
     draw = np.random.RandomState(1)
     for splits in (1, 10):
-        scores = [score_of(draw.standard_normal((2000, 8)) * 3.0, splits) for _ in range(200)]
+        scores = [score_of(draw.standard_normal((2000, 8)) * 3.0, splits) for _ in range(150)]
         expected = float(np.mean([score.mean for score in scores]))
         covered = [score.ci95_low <= expected <= score.ci95_high for score in scores]
         assert 0.90 <= float(np.mean(covered)) <= 0.985

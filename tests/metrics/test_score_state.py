@@ -119,6 +119,12 @@ def test_memory_does_not_grow_with_the_images() -> None:
     assert sizes[0] == sizes[1]
 
 
+def test_torchmetrics_is_imported_by_its_own_module_alone() -> None:
+    rooms = "estimates, frechet, kept, kernel, manifold, moments, protocols, score, sums"
+    code = f"import sys\nfrom gansweep.metrics import {rooms}\nassert 'torchmetrics' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
 def test_two_processes_give_the_bits_of_one(tmp_path: Path) -> None:
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(TWO)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -136,15 +142,16 @@ def test_two_processes_give_the_bits_of_one(tmp_path: Path) -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("classes", [40, 1008])
-def test_the_bits_on_a_device_do_not_depend_on_the_batches(classes: int) -> None:
+def test_on_a_device_equal_batches_give_equal_bits(classes: int) -> None:
     logits = torch.randn(2000, classes, generator=torch.Generator().manual_seed(1)).cuda() * 3
     scores = []
-    for batch in (1, 64, 500, 2000):
+    for batch in (64, 64, 1, 500, 2000):
         score = InceptionScore(2000, device="cuda")
         for rows in torch.arange(2000).split(batch):
-            score.update(logits[rows], rows=rows)
+            score.update(logits[rows.cuda()], rows=rows)
         scores.append(score.compute())
-    assert all(score == scores[0] for score in scores)
+    assert scores[0] == scores[1]
+    assert [score.mean for score in scores] == pytest.approx([scores[0].mean] * 5, rel=1e-12)
 
 
 @pytest.mark.gpu

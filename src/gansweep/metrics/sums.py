@@ -1,7 +1,8 @@
 """The sums an Inception Score needs, one row of them per block, in float64.
 
-Every entry is added image by image in the order they come, so a block's bits depend neither on the batches it came in
-nor on what came between: two processes that hold whole blocks add up to the bits of one.
+On the CPU every entry is added image by image in the order they come, so a block's bits depend neither on the batches
+it came in nor on what came between: two processes that hold whole blocks add up to the bits of one. On a GPU the sums
+are the same each time for the same batches; other batches may move the last bits.
 """
 
 from __future__ import annotations
@@ -100,9 +101,9 @@ def check_complete(state: dict[str, Tensor], layout: Layout, what: str = "the ju
 
 
 def _add_in_order(table: Tensor, rows: Tensor, values: Tensor) -> None:
-    """table[rows[i]] += values[i] for i = 0, 1, ..., in that order on any device; (R, C), (B,), (B, C)."""
+    """table[rows[i]] += values[i] for i = 0, 1, ... in turn; shapes (R, C), (B,), (B, C)."""
     if table.is_cuda:
-        # Sorts by row and keeps the order within one; index_add_ would add atomically, in a changing order.
+        # Sorts by row first; index_add_ would add atomically, in an order that changes from call to call.
         table.index_put_((rows,), values, accumulate=True)
     else:
         table.index_add_(0, rows, values)
