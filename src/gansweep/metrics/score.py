@@ -23,8 +23,8 @@ class InceptionScore:
 
     Feed logits (B, K) batch by batch with `update`, in the images' order or with their row numbers, then `compute`.
     Memory is about 100 blocks x 2 K float64, whatever the number of images. The states of parts of the set join to the
-    state of the whole (`sums`, `merge`): on the CPU to the last bit when each block lies in one part (`layout.share` cuts
-    so), to 1e-12 otherwise. UserError when there are fewer images than splits.
+    state of the whole (`sums`, `merge`): on the CPU to the last bit when each block lies in one part (as `layout.share`
+    cuts), to 1e-12 otherwise. UserError when there are fewer images than splits.
     """
 
     def __init__(
