@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (default: the process's) and return its exit status; errors are told in one line."""
     words = list(sys.argv[1:] if argv is None else argv)
     # OpenMP's threads wait for each other by spinning. Beside other work, libgomp's default number of turns made a step
-    # three times as slow; a tenth of it costs nothing on an idle machine (benchmarks/reports).
+    # about twice as slow as a tenth of it does (benchmarks/threads.py).
     os.environ.setdefault("GOMP_SPINCOUNT", "30000")
     try:
         # A user's own losses and systems lie where the user stands; last, so that no file there hides one of ours.

@@ -44,6 +44,10 @@ class Nets:
         Those are for gradients with respect to inputs, which are taken through the functional interface, and torch
         cannot differentiate a compiled backward a second time.
         """
+        import torch._functorch.config as functorch
+
+        # A graph may be walked twice in a step (what D says teaches the decoder, then D), so its memory is not given away.
+        functorch.donated_buffer = False
         # Fixed shapes: the batch has one size, and a step that is recorded must not be compiled again.
         self._compiled = {
             name: torch.compile(module, backend=backend, dynamic=False) for name, module in self._modules.items()
