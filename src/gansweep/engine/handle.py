@@ -46,7 +46,7 @@ class Nets:
         """
         import torch._functorch.config as functorch
 
-        # A graph may be walked twice in a step (what D says teaches the decoder, then D), so its memory is not given away.
+        # A graph may be walked twice in a step (what D says teaches the decoder, then D): its memory is not given away.
         functorch.donated_buffer = False
         # Fixed shapes: the batch has one size, and a step that is recorded must not be compiled again.
         self._compiled = {
