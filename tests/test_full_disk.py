@@ -106,6 +106,18 @@ def test_a_disk_with_no_room_at_the_start_leaves_no_running_run(
     assert record_of(tmp_path / "run")["status"] == "FAILED"
 
 
+def test_what_cannot_be_kept_back_names_its_file_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=rf"No space left on device: '{tmp_path / RESERVE_FILE}'"):
+        reserve.keep_back(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_is_kept_back_takes_room_until_it_is_given_back(tmp_path: Path) -> None:
     reserve.keep_back(tmp_path)
     kept = tmp_path / RESERVE_FILE

@@ -36,6 +36,22 @@ class _Refusing:
     flush = close = lambda self: self.write("")
 
 
+def test_a_terminal_that_takes_nothing_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import sys
+
+    from gansweep.runs.rundir import say
+    from gansweep.sweep.job import _say
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", _Refusing())
+        Terminal().handle(logging.LogRecord("gansweep", logging.INFO, "", 0, "a line", (), None))
+        say("a line")
+        _say("a line")
+    assert capsys.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("when", ["opening", "writing"])
 def test_a_log_file_that_cannot_be_written_is_silent(
     when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -22,11 +22,9 @@ class Terminal(logging.Handler):
             stem == "gansweep" and not logging.DEBUG < record.levelno < logging.ERROR
         ):
             return
-        try:
+        with contextlib.suppress(OSError, ValueError):  # a terminal that has gone, a full disk behind 2>
             sys.stderr.write(record.getMessage() + "\n")
             sys.stderr.flush()
-        except (OSError, ValueError):
-            self.handleError(record)
 
 
 class LogFile(logging.FileHandler):

@@ -20,9 +20,9 @@ def keep_back(run_dir: Path) -> None:
             file.write(os.urandom(RESERVE_BYTES))  # what a file system cannot compress, nor leave out as a hole
             file.flush()
             os.fsync(file.fileno())
-    except OSError:
+    except OSError as error:
         give_back(run_dir)
-        raise
+        raise OSError(error.errno, error.strerror, str(path)) from error  # a write's own error names no file
 
 
 def give_back(run_dir: Path) -> None:

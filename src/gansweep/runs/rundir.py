@@ -81,8 +81,9 @@ class Run:
 
 
 def say(message: str) -> None:
-    """Write one line about a run to stderr, in the form of gansweep's other messages."""
-    print(f"gansweep: {message}", file=sys.stderr, flush=True)
+    """Write one line about a run to stderr, in the form of gansweep's other messages; what cannot be said is not."""
+    with contextlib.suppress(OSError):  # a full disk behind 2>: no reason to end a run
+        print(f"gansweep: {message}", file=sys.stderr, flush=True)
 
 
 def new_run_id() -> str:

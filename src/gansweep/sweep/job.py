@@ -5,6 +5,7 @@ A launcher stops or forgets the other jobs when one raises, so what happened to 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
@@ -102,7 +103,8 @@ def _run(
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # a full disk behind 2>: no reason to end a sweep
+        print(line, file=sys.stderr, flush=True)
 
 
 def _keep_traceback(error: Exception, run_dir: Path) -> str:
