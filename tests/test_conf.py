@@ -19,6 +19,7 @@ from gansweep.config import conf_dir
 from gansweep.config.compose import session, to_settings
 from gansweep.config.settings import Settings
 from gansweep.runs.record import flatten
+from gansweep.runs.tracker import prepare_store
 from gansweep.system import System
 from gansweep.train import train
 
@@ -123,6 +124,38 @@ def test_experiment_shrunk_trains_three_steps(name: str, packed: list[str], tmp_
     assert (tmp_path / "run" / "checkpoints" / "last.pt").is_file()
     grids = {path.name for path in (tmp_path / "run" / "grids").iterdir() if any(path.iterdir())}
     assert grids == {"samples", *(["reconstructions"] if hasattr(on_meta(settings), "reconstruct") else [])}
+
+
+OPTIONS = [name for name in FILES if "/" in name and not name.startswith(("experiment/", "hydra/"))]
+
+
+@pytest.fixture(scope="session")
+def idx_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the four files of Fashion-MNIST, forty pictures in each part."""
+    folder, random = tmp_path_factory.mktemp("idx"), np.random.default_rng(0)
+    for name in IDX_FILES:
+        shape = (40, 28, 28) if "images" in name else (40,)
+        head = bytes([0, 0, 8, len(shape)]) + b"".join(size.to_bytes(4, "big") for size in shape)
+        (folder / name).write_bytes(head + random.integers(0, 10, shape, dtype=np.uint8).tobytes())
+    return folder
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_option_trains_three_steps_shrunk(name: str, packed: list[str], idx_folder: Path, tmp_path: Path) -> None:
+    """Beside otherwise default settings; the experiments have a test of their own."""
+    overrides = list(dict.fromkeys([*asks_for(name), "scale_down=cpu", "steps=3", "runtime.device=cpu"]))
+    if not name.startswith("data/") or name == "data/folder":
+        overrides += packed
+    else:
+        overrides += [f"data.cache_dir={tmp_path / 'cache'}", "data.limit=40", "data.size=32"]
+    if name == "data/fashion_mnist":
+        overrides += [f"data.path={idx_folder}"]
+    overrides += [f"tracker.uri=sqlite:///{tmp_path / 'mlflow.db'}"] if name == "tracker/mlflow" else ["tracker=none"]
+    settings = composed(*overrides)[0]
+    prepare_store(settings.tracker)
+    outcome = train(settings, tmp_path / "run", [])
+    assert (outcome.status, outcome.step) == ("FINISHED", 3)
+    assert outcome.last_losses and all(map(math.isfinite, outcome.last_losses.values()))
 
 
 @pytest.mark.parametrize(
