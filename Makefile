@@ -37,11 +37,12 @@ test: $(READY) lint type ## everything that CI runs: lint, types, tests
 test-gpu: $(READY) ## the tests that need a CUDA device; skipped, and said so, without one
 	$(BIN)/python -m pytest -m gpu -rs
 
-bench: $(READY) ## measure: the step, the cost of tracking, memory, the cache
+bench: $(READY) ## measure: the step, the cost of tracking, memory, the cache, a profile
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/tracking.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/cache.py
+	$(BIN)/python benchmarks/profile_cpu.py
 
 golden: $(READY) ## make the golden losses anew (only when results are meant to change)
 	$(BIN)/python tests/golden/losses.py
