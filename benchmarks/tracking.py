@@ -47,6 +47,7 @@ PARTS: list[tuple[type, str, str]] = [
     (SpoolTracker, "file", "spool"),
     (SpoolTracker, "forget", "spool"),
     (Observer, "grids", "grids"),
+    (Loop, "_write_grid", "grids"),
     (Observer, "held_out", "held-out losses"),
     (Loop, "state_dict", "checkpoints"),
     (Keeper, "save", "checkpoints"),
