@@ -101,6 +101,10 @@ class Loop:
         """On CUDA a look waits for the device, among several processes for the others: there the log interval looks."""
         return self.parts.device.type == "cpu" and self.parts.world.alone
 
+    def _may_look(self, logged: bool) -> bool:
+        """Among several processes the leader may not ask for metrics alone: only where all have just read them."""
+        return self.parts.world.alone or logged
+
     def _is_asked_to_stop(self) -> bool:
         """Say whether to stop here; several processes agree on it where they meet anyway."""
         if self.parts.world.alone:
@@ -136,7 +140,7 @@ class Loop:
             self.losses |= known
         if last or _due(settings.checkpoint_every, self.step, False):
             self._save(known | (self.losses if logged else {}))
-        elif leads and (known or (logged and self.parts.keeper.best_by in self.losses)):
+        elif leads and (known or (logged and self.parts.keeper.best_by in self.losses)) and self._may_look(logged):
             self._save(known | self.losses, best_only=True)
 
     def _grids(self) -> None:

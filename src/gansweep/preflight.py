@@ -16,8 +16,10 @@ from gansweep.learner import Learner
 
 # Of what is free: grids, scratch memory and the data's pages need some too.
 _SHARE = 0.9
-# Pictures of the two small steps: with fewer, the update's own memory, not the pictures', is the greatest.
-_FEW, _MORE = 8, 16
+# Pictures of two small steps, and of two less small ones where the first leave it open: with few pictures the update's
+# own memory may be the greatest, which makes the line too flat.
+_FEW, _MORE = (2, 4), (8, 16)
+_OPEN = (0.5, 2.0)
 _GIB, _MIB = 2**30, 2**20
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -32,18 +34,21 @@ def refuse_too_large_a_step(settings: Settings, learner: Learner, device: torch.
     micro, processes = settings.runtime.accumulate, learner.batches.shards
     count = settings.batch_size // processes
     limit = int(_SHARE * available_bytes(device))
-    if device.type == "cuda":
-        peak = trial.peak(count)
-        if peak is not None and peak <= limit:
-            return
-        line = trial.line(*_two_below(trial, count, micro))
-    elif count <= _MORE * micro:
+    if device.type != "cuda" and count <= _FEW[1] * micro:
         return
-    else:
-        line = trial.line(_FEW * micro, _MORE * micro)
-        peak = int(line.at(count))
-        if peak <= limit:
-            return
+    try:
+        if device.type == "cuda":
+            peak = trial.peak(count)
+            if peak is not None and peak <= limit:
+                return
+            line = trial.line(*_two_below(trial, count, micro))
+        else:
+            line = _drawn(trial, count, micro, limit)
+            peak = int(line.at(count))
+            if peak <= limit:
+                return
+    except (ValueError, RuntimeError, TypeError, AttributeError, LookupError):
+        return  # what cannot be computed at all is told of by the check of gradients, which follows
     needed = (line.at(count) if peak is None else peak) / _GIB
     most = int(line.largest(limit)) // micro * micro * processes
     advice = f"the largest that fits is {most}" if most else "not even the smallest fits"
@@ -103,6 +108,15 @@ class _Trial:
         low, high = self.peak(fewer) or 0, self.peak(more) or 0
         each = (high - low) / (more - fewer)
         return Line(low - each * fewer, each)
+
+
+def _drawn(trial: _Trial, count: int, micro: int, limit: int) -> Line:
+    """Return the line through two small steps, drawn anew through larger ones where it ends near the limit."""
+    line = trial.line(*(few * micro for few in _FEW))
+    least, most = (share * limit for share in _OPEN)
+    if count > _MORE[1] * micro and least < line.at(count) < most and line.at(_MORE[1] * micro) < least:
+        return trial.line(*(more * micro for more in _MORE))
+    return line
 
 
 def _two_below(trial: _Trial, count: int, micro: int) -> tuple[int, int]:

@@ -72,8 +72,8 @@ def train(settings: Settings, run_dir: Path, overrides: list[str], sweep: Mappin
     learner = build_learner(settings, dataset, device, place)
     engine = learner.engine
     parent = warm_start(settings, engine)
-    refuse_unreached(settings, learner)
     refuse_too_large_a_step(settings, learner, device)
+    refuse_unreached(settings, learner)
     keeper = checkpoint.Keeper(run_dir / "checkpoints", settings.checkpoint)
     observer = Observer(settings, dataset, engine, device)
     refuse_without_room(run_dir, [need(settings, engine.system)])

@@ -18,9 +18,9 @@ from gansweep.runs.spool import points
 
 RUN = [
     "model=vaegan",
-    "steps=4",
+    "steps=6",
     "log_every=2",
-    "val_every=4",
+    "val_every=3",  # also between two readings of the metrics, which the leader must not ask for alone
     "sample_every=4",
     "data.flip=true",
     "runtime.precision=fp64",

@@ -112,9 +112,7 @@ class Graph:
             if len(self._recordings) == _MOST_PATTERNS:
                 raise RuntimeError(f"the timetable has more than {_MOST_PATTERNS} different steps")
             self._recordings[groups] = self._record(step, groups, raws, gauge)
-        except torch.cuda.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
+        except RuntimeError as error:  # memory that ran out among them: the eager step needs less
             reason = f"the step cannot be recorded: {(str(error) or type(error).__name__).splitlines()[0]}"
             if self.fall_back is None:
                 raise UserError(f"runtime.engine=graph: {reason}; runtime.engine=eager takes it as it is") from error
