@@ -16,10 +16,8 @@ from gansweep.learner import Learner
 
 # Of what is free: grids, scratch memory and the data's pages need some too.
 _SHARE = 0.9
-# Pictures of two small steps, and of two less small ones where the first leave it open: with few pictures the update's
-# own memory may be the greatest, which makes the line too flat.
-_FEW, _MORE = (2, 4), (8, 16)
-_OPEN = (0.5, 2.0)
+# Pictures of the smallest and of the largest step that is tried on a CPU.
+_FEWEST, _MOST = 2, 16
 _GIB, _MIB = 2**30, 2**20
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -34,7 +32,7 @@ def refuse_too_large_a_step(settings: Settings, learner: Learner, device: torch.
     micro, processes = settings.runtime.accumulate, learner.batches.shards
     count = settings.batch_size // processes
     limit = int(_SHARE * available_bytes(device))
-    if device.type != "cuda" and count <= _FEW[1] * micro:
+    if device.type != "cuda" and count <= 2 * _FEWEST * micro:
         return
     try:
         if device.type == "cuda":
@@ -83,9 +81,15 @@ class _Trial:
         self.engine, self.device = engine, device
         self.groups = max(plan.shapes(batches.steps_per_epoch + 1), key=lambda groups: sum(map(len, groups)))
         self.batch = batches.batch(0)
+        self._found: dict[int, int | None] = {}
 
     def peak(self, count: int) -> int | None:
         """Return the bytes a step with `count` pictures needs beyond what is there now; None when memory ran out."""
+        if count not in self._found:
+            self._found[count] = self._measure(count)
+        return self._found[count]
+
+    def _measure(self, count: int) -> int | None:
         inputs = self.engine.system.inputs
         batch = {k: v[:count] if k not in inputs or inputs[k].batched else v for k, v in self.batch.items()}
         batches = [batch] * (1 + max(entry.batch for group in self.groups for entry in group))
@@ -111,11 +115,17 @@ class _Trial:
 
 
 def _drawn(trial: _Trial, count: int, micro: int, limit: int) -> Line:
-    """Return the line through two small steps, drawn anew through larger ones where it ends near the limit."""
-    line = trial.line(*(few * micro for few in _FEW))
-    least, most = (share * limit for share in _OPEN)
-    if count > _MORE[1] * micro and least < line.at(count) < most and line.at(_MORE[1] * micro) < least:
-        return trial.line(*(more * micro for more in _MORE))
+    """Return the line through the two smallest steps, drawn anew through larger ones as long as they decide something.
+
+    With few pictures the update's own memory may be the greatest, which makes the line too flat.
+    """
+    enough = limit / 2
+    line = trial.line(_FEWEST * micro, 2 * _FEWEST * micro)
+    for fewer, more in ((4, 8), (8, 16)):
+        fits, settled = line.at(more * micro) < enough, more == _MOST and line.at(count) > 2 * limit
+        if line.at(count) < enough or count <= more * micro or not fits or settled:
+            break
+        line = trial.line(fewer * micro, more * micro)
     return line
 
 
