@@ -17,6 +17,7 @@ from gansweep.errors import RunFailed
 from gansweep.learner import build_learner, open_drive, refuse_unreached
 from gansweep.loop import Interrupted, Loop, Parts
 from gansweep.observe import Observer
+from gansweep.preflight import refuse_too_large_a_step
 from gansweep.runs import checkpoint
 from gansweep.runs.tracker import NullTracker
 
@@ -52,6 +53,7 @@ def _train_along(message: Mapping[str, Any], place: World) -> None:
     learner = build_learner(settings, dataset, device, place)
     if message["start"] is None:
         warm_start(settings, learner.engine)
+    refuse_too_large_a_step(settings, learner, device)
     refuse_unreached(settings, learner)
     feed, driver = open_drive(settings, learner, device, lambda note: None)
     keeper = checkpoint.Keeper(run_dir / "checkpoints", settings.checkpoint)

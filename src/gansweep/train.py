@@ -130,6 +130,7 @@ def _resume(run: Run) -> Outcome:
             )
     announce(place, settings, run.dir, last)
     learner = build_learner(settings, dataset, device, place)
+    refuse_too_large_a_step(settings, learner, device)  # another machine, perhaps
     keeper = checkpoint.Keeper(run.checkpoint_dir, settings.checkpoint)
     tracker = open_tracker(settings.tracker, run.dir, resume=True)
     observer = Observer(settings, dataset, learner.engine, device)
