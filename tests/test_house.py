@@ -40,7 +40,10 @@ MEETING = {
     "sample",
     "restore",
     "cli",
+    "verbs",
     "together",
+    "scoring",
+    "judge_fit",
 }
 
 
