@@ -1,6 +1,6 @@
 """What is known of a run from its own directory: config, status, losses, scores, checkpoints. No tracker is asked.
 
-Reads run.json, config.yaml and spool.jsonl; `gansweep.tables` prints these facts for `runs`, `show` and `diff`.
+Reads run.json, config.yaml, spool.jsonl and scores.jsonl; `gansweep.tables` prints it for `runs`, `show` and `diff`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from gansweep.errors import UserError
 from gansweep.runs.record import flatten
 from gansweep.runs.spool import SPOOL_FILE, last_step, last_values, lines
 from gansweep.runs.store import Run, all_runs, find, reconcile
-from gansweep.scores import Compared, compare, scores_of
+from gansweep.scoring.card import cards_of
+from gansweep.scoring.pair import Compared, compare
+from gansweep.scoring.words import order_of_keys, told_card, untold
 
 CONFIG_FILE = "config.yaml"
 # What a run says beside its losses, by the first part of the metric's name.
@@ -57,6 +59,13 @@ def _all_last(run_dir: Path) -> dict[str, tuple[float, int]]:
         if entry and entry["kind"] == "scalar":
             found[entry["key"]] = (float(entry["value"]), int(entry["step"]))
     return found
+
+
+def scores_of(run_dir: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return metric -> the run's score cards as JSON types, by rising step; of one step, the last taken is the last."""
+    cards = sorted(cards_of(run_dir), key=lambda card: card.step)
+    keys = order_of_keys(card.key for card in cards)
+    return {key: [told_card(card) for card in cards if card.key == key] for key in keys}
 
 
 def start_record(run_dir: Path) -> dict[str, Any]:
@@ -166,17 +175,14 @@ def diff_facts(first: str, second: str, cwd: Path | None = None) -> dict[str, An
         key: pair for key, pair in config.items() if key not in ("name", "note") and not key.endswith(".progress")
     }
     changed = [key for key in causes(told[0]["overrides"], told[1]["overrides"], list(config)) if not unnamed(key)]
-    scores = {
-        key: compare(told[0]["scores"][key], told[1]["scores"][key])
-        for key in told[0]["scores"]
-        if key in told[1]["scores"]
-    }
+    sides = [{key: [untold(card) for card in cards] for key, cards in side["scores"].items()} for side in told]
+    scores = {key: compare(sides[0][key], sides[1][key]) for key in sides[0] if key in sides[1]}
     return {
         "runs": told,
         "config": {key: list(pair) for key, pair in config.items()},
         "changed": changed,
         "scores": scores,
-        "circumstances": _circumstances(runs, told) | _protocols(scores),
+        "circumstances": _circumstances(runs, told) | _measures(scores),
     }
 
 
@@ -214,8 +220,8 @@ def _circumstances(runs: list[Run], told: list[dict[str, Any]]) -> dict[str, lis
     return {key: [side.get(key) for side in sides] for key in keys if sides[0].get(key) != sides[1].get(key)}
 
 
-def _protocols(scores: Mapping[str, Compared]) -> dict[str, list[Any]]:
-    """Return `<score>.<part>` -> its two values, for every part of the scores' protocols that differs."""
+def _measures(scores: Mapping[str, Compared]) -> dict[str, list[Any]]:
+    """Return `<score>.<part>` -> its two values, for every part of the scores' measures that differs."""
     return {f"{key}.{part}": list(pair) for key, told in scores.items() for part, pair in told["differs"].items()}
 
 

@@ -12,10 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from gansweep.look import age
-from gansweep.scores import Compared, Scored, measure
+from gansweep.scoring.card import Card
+from gansweep.scoring.pair import newest, verdict
+from gansweep.scoring.words import conditions, measure_in_words, quote, untold, with_spread
 
 # A pipe or a file has no width; folding a table at 80 letters helps nobody there.
 _PIPE_WIDTH = 200
+# Of each run in the table of runs; `show` and `scores` tell the others.
+_SCORES_SHOWN = 3
 _COLOURS = {"FINISHED": "green", "FAILED": "red", "KILLED": "yellow", "RUNNING": "cyan"}
 
 
@@ -54,49 +58,38 @@ def values(found: Mapping[str, float], most: int = 4) -> str:
     return ", ".join(shown) + (f", … {len(found) - most} more" if len(found) > most else "")
 
 
-def quote(score: Scored) -> str:
-    """Return a score with its spread, the number of its samples and the step of its checkpoint."""
-    spread = "" if score["std"] is None else f" ±{number(score['std'])}"
-    n = score["protocol"].get("n")
-    return f"{number(score['value'])}{spread} ({f'n={n}' if n else 'n not recorded'}, step {score['step']})"
+def newest_scores(found: Mapping[str, Sequence[Mapping[str, Any]]], marks: Mapping[str, str]) -> Text:
+    """Return the score of the newest step under each metric, in one line; `marks`: card id -> which measure is its."""
+    cards = [newest([untold(card) for card in given])[-1] for given in found.values()]
+    cells: list[Text] = []
+    for card, following in zip(cards, [*cards[1:_SCORES_SHOWN], None], strict=False):
+        mark = f" {marks[card.id]}" if marks.get(card.id) else ""
+        # Of metrics taken together it is said once how they were.
+        together = following is not None and conditions(card) == conditions(following)
+        text = f"{card.key} {with_spread(card)}{mark}" + ("" if together else f" ({conditions(card)})")
+        cells.append(Text(text) if card.retracted is None else Text.assemble((text, "strike"), _retracted(card)))
+    left = len(cards) - len(cells)
+    return Text(", ").join([*cells, *[Text(f"… {left} more")][: left > 0]])
 
 
-def newest_scores(found: Mapping[str, Sequence[Scored]]) -> str:
-    """Return the score of the newest step under each key, in one line."""
-    return ", ".join(f"{key} {quote(scores[-1])}" for key, scores in found.items())
+def _retracted(card: Card) -> str:
+    return f" retracted: {card.retracted}"
 
 
-def every_score(found: Mapping[str, Sequence[Scored]]) -> str:
-    """Return every score in a line of its own; behind those that were measured alike, their whole protocol once."""
-    lines: list[str] = []
-    for key, scores in found.items():
-        for score, following in zip(scores, [*scores[1:], None], strict=True):
-            told = score["protocol"]
-            where = [f"{name} {told[name]}" for name in ("checkpoint", "device") if name in told]
-            lines.append(", ".join([f"{key} {quote(score)}", *where]))
-            if following is None or measure(following) != measure(score):
-                parts = [f"{part}: {_short(part, text)}" for part, text in measure(score).items()]
-                lines.append("  " + ("; ".join(parts) or "its protocol was not recorded"))
-    return "\n".join(lines)
-
-
-def _short(part: str, text: str) -> str:
-    return text[:16] if part.endswith("sha256") else text
-
-
-def not_comparable(key: str, told: Compared, ids: Sequence[str]) -> str:
-    """Return in one sentence why the two scores under `key` cannot be compared; empty when they can."""
-    if told["comparable"]:
-        return ""
-    unknown = [name for name, score in zip(ids, told["pair"], strict=True) if not score["protocol"]]
-    if unknown:
-        why = f"no protocol was recorded for {' and '.join(unknown)}"
-    else:
-        measured = measure(told["pair"][0]) | measure(told["pair"][1])
-        differing = {part: pair for part, pair in told["differs"].items() if part in measured}
-        sides = ((part, *(_short(part, text or "–") for text in pair)) for part, pair in differing.items())
-        why = ", ".join(f"{part} {first} against {second}" for part, first, second in sides)
-    return f"the two {key} are not comparable: {why}"
+def every_score(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> Text:
+    """Return every score in a line of its own; behind those that were measured alike, their whole measure once."""
+    lines: list[Text] = []
+    for key, plain in found.items():
+        cards = [untold(card) for card in plain]
+        for card, following in zip(cards, [*cards[1:], None], strict=True):
+            where = [card.subject.get("checkpoint", ""), card.context.get("device", ""), f"card {card.id}"]
+            line = Text(", ".join(text for text in (f"{key} {quote(card)}", *where) if text))
+            if card.retracted is not None:
+                line = Text.assemble((line.plain, "strike"), _retracted(card))
+            lines.append(line)
+            if following is None or following.compared() != card.compared():
+                lines.append(Text("  " + measure_in_words(key, card.compared())))
+    return Text("\n").join(lines)
 
 
 def status(word: str) -> Text:
@@ -121,6 +114,7 @@ def print_runs(found: Sequence[Mapping[str, Any]]) -> None:
     if not found:
         print("no runs in outputs/ or multirun/ of this directory; start one with: gansweep train")
         return
+    marks, legend = _measures(found)
     table = _table("id", "name", "status", "step", "losses", "scores", "age", fold=("name", "losses", "scores"))
     for told in found:
         table.add_row(
@@ -129,10 +123,29 @@ def print_runs(found: Sequence[Mapping[str, Any]]) -> None:
             status(str(told["status"])),
             progress(told["step"], told["steps"]),
             Text(values(told["losses"])),
-            Text(newest_scores(told["scores"])),
+            newest_scores(told["scores"], marks),
             age(told["created"]),
         )
     print_table(table)
+    for line in legend:
+        console().print(Text(line, style="dim"), soft_wrap=True)
+
+
+def _measures(found: Sequence[Mapping[str, Any]]) -> tuple[dict[str, str], list[str]]:
+    """Return card id -> the mark of its measure, where its metric was measured in several ways; and a line for each."""
+    alike: dict[str, dict[tuple[tuple[str, str], ...], list[Card]]] = {}
+    for run in found:
+        for key, cards in list(run["scores"].items())[:_SCORES_SHOWN]:
+            card = newest([untold(card) for card in cards])[-1]
+            alike.setdefault(key, {}).setdefault(tuple(card.compared().items()), []).append(card)
+    marks: dict[str, str] = {}
+    lines = []
+    for key, measures in alike.items():
+        for number_of, cards in enumerate(measures.values(), 1):
+            mark = f"[{number_of}]" if len(measures) > 1 else ""
+            marks |= {card.id: mark for card in cards}
+            lines.append(f"{key}{' ' * bool(mark)}{mark}: {measure_in_words(key, cards[0].compared())}")
+    return marks, lines
 
 
 def print_show(told: Mapping[str, Any]) -> None:
@@ -197,10 +210,9 @@ def print_diff(told: Mapping[str, Any]) -> None:
     for kind in ("losses", "held_out"):
         for key in dict.fromkeys([*first[kind], *second[kind]]):
             table.add_row(key, number(first[kind].get(key)), number(second[kind].get(key)))
-    for key in dict.fromkeys([*first["scores"], *second["scores"]]):
-        sides = [side["scores"][key][-1] if key in side["scores"] else None for side in (first, second)]
-        pair = told["scores"][key]["pair"] if key in told["scores"] else sides
-        table.add_row(Text(key), *(_cell(score and quote(score)) for score in pair))
+    pairs = {key: _pair(told, key) for key in dict.fromkeys([*first["scores"], *second["scores"]])}
+    for key, cards in pairs.items():
+        table.add_row(Text(key), *(_score_cell(card) for card in cards))
     table.add_section()
     for key, pair in told["circumstances"].items():
         table.add_row(Text(key, style="yellow"), *(_cell(value) for value in pair))
@@ -211,9 +223,28 @@ def print_diff(told: Mapping[str, Any]) -> None:
     if told["circumstances"]:
         keys = ", ".join(told["circumstances"])
         out.print(Text(f"not the same circumstances: {keys}", style="yellow"))
-    for key, compared in told["scores"].items():
-        if remark := not_comparable(key, compared, ids):
-            out.print(Text(remark, style="yellow"))
+    for key, (one, other) in pairs.items():
+        for line in dict.fromkeys(measure_in_words(key, card.compared()) for card in (one, other) if card):
+            out.print(Text(f"{key}: {line}", style="dim"), soft_wrap=True)
+        if one and other:
+            style = "" if told["scores"][key]["comparable"] else "yellow"
+            out.print(Text(verdict(one, other, ids), style=style), soft_wrap=True)
+
+
+def _pair(told: Mapping[str, Any], key: str) -> tuple[Card | None, Card | None]:
+    """Return the two runs' cards under a metric that `diff` shows; None for a run that has none."""
+    if key in told["scores"]:
+        one, other = (untold(card) for card in told["scores"][key]["pair"])
+        return one, other
+    sides = [[untold(card) for card in run["scores"].get(key, [])] for run in told["runs"]]
+    one, other = (newest(cards)[-1] if cards else None for cards in sides)  # type: ignore[assignment]
+    return one, other
+
+
+def _score_cell(card: Card | None) -> Text:
+    if card is None or card.retracted is None:
+        return Text("–" if card is None else quote(card))
+    return Text.assemble((quote(card), "strike"), " retracted")
 
 
 def _cell(value: object) -> Text:

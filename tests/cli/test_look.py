@@ -17,10 +17,8 @@ from gansweep.runs import rundir
 from gansweep.runs.record import DatasetRecord, RunRecord
 from gansweep.runs.spool import Spool
 from gansweep.runs.store import open_run
-from gansweep.runs.tracker import annotate
-from gansweep.scores import scores_of
-
-PROTOCOL = {"judge": "lite0", "weights_sha256": "a" * 64, "n": "500", "splits": "10", "seed": "0", "mode": "eval"}
+from gansweep.scoring.card import cards_of, retract
+from score_cards import CARD_MEASURE, add_card
 
 
 def make_run(cwd: Path, number: int, overrides: list[str], fingerprint: str = "f" * 64, torch: str = "2.13") -> Path:
@@ -56,12 +54,10 @@ def make_run(cwd: Path, number: int, overrides: list[str], fingerprint: str = "f
     return run_dir
 
 
-def score(run_dir: Path, value: float, step: int, key: str = "is_lite0", **protocol: str) -> dict[str, Any]:
-    """Write a score as eval-is writes it; return it as it is to be told."""
-    told = PROTOCOL | {"device": "cpu", "checkpoint": f"step-{step:08d}.pt", "step": str(step)} | protocol
-    tags = {f"gansweep.{key}.{part}": text for part, text in told.items()}
-    annotate(open_run(run_dir), {key: value, f"{key}_std": 0.2}, step, tags=tags)
-    return {"value": value, "std": 0.2, "step": step, "protocol": told}
+def score(run_dir: Path, value: float, step: int, key: str = "is_lite0", **parts: str) -> dict[str, Any]:
+    """Append a card; return it as it is to be told."""
+    interval = (value - 0.25, value + 0.25)
+    return add_card(run_dir, key, value, step, interval, device=parts.pop("device", "cpu"), **parts)
 
 
 @pytest.fixture
@@ -75,8 +71,9 @@ def test_the_facts_of_a_run(here: Path) -> None:
     run_dir = make_run(here, 1, ["scales.l1=600", "seed=1"])
     told = facts(open_run(run_dir))
     assert told["losses"] == {"enc/l1": 0.25, "enc/kld": 3.0} == losses_of(run_dir)
-    protocol = PROTOCOL | {"device": "cpu", "checkpoint": "step-00000010.pt", "step": "10"}
-    assert told["scores"] == {"is_lite0": [{"value": 4.5, "std": 0.2, "step": 10, "protocol": protocol}]}
+    (card,) = told["scores"]["is_lite0"]
+    assert (card["value"], card["std"], card["interval"], card["step"]) == (4.5, 0.2, [4.25, 4.75], 10)
+    assert card["measure"] == CARD_MEASURE and card["subject"]["run"] == "1" * 32 and card["retracted"] is None
     assert told["held_out"] == {"val/enc/l1": 0.75}
     assert (told["step"], told["steps"], told["status"]) == (10, 10, "FINISHED")
     changed = show_facts("1111")["changed"]
@@ -103,7 +100,13 @@ def test_runs_newest_first(here: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert [told["name"] for told in json.loads(capsys.readouterr().out)] == ["vaegan seed=2", "vaegan seed=1"]
     assert main(["runs"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "22222222" in lines[1] and "enc/l1 0.125" in lines[1] and "is_lite0 4.5 ±0.2 (n=500, step 10)" in lines[1]
+    assert (
+        "22222222" in lines[1]
+        and "enc/l1 0.125" in lines[1]
+        and "is_lite0 4.50 ±0.20 (n=500, seed 0, step 10)" in lines[1]
+    )
+    (legend,) = [line for line in lines if line.startswith("is_lite0: judge lite0 (weights aaaaaaaa), ")]
+    assert "10 splits, eval mode" in legend
 
 
 def test_diff_tells_what_was_changed_from_what_follows(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -158,77 +161,93 @@ def test_show_prints_what_it_knows(here: Path, capsys: pytest.CaptureFixture[str
     assert json.loads(capsys.readouterr().out)["id"] == "1" * 32
 
 
-def test_every_score_is_told_with_its_protocol_by_rising_step(here: Path) -> None:
+def test_every_score_is_told_with_its_measure_by_rising_step(here: Path) -> None:
     run_dir = make_run(here, 1, [])
     late = score(run_dir, 5.0, 30)
     early = score(run_dir, 3.0, 20, n="5000")
     other = score(run_dir, 2.0, 30, key="is_lite0.v2", seed="7")
     again = score(run_dir, 5.5, 30, n="5000")
-    told = scores_of(run_dir)
+    told = facts(open_run(run_dir), brief=True)["scores"]
     assert told["is_lite0"][1:] == [early, late, again] and told["is_lite0"][0]["step"] == 10
     assert told["is_lite0.v2"] == [other]
-    assert set(told) == {"is_lite0", "is_lite0.v2"}
+    assert list(told) == ["is_lite0", "is_lite0.v2"]
+    json.dumps(told, allow_nan=False)
 
 
-def test_tags_belong_to_the_point_of_their_own_step(here: Path) -> None:
+def test_metrics_of_no_card_are_no_scores(here: Path) -> None:
     run_dir = make_run(here, 1, [])
     spool = Spool(run_dir)
     spool.scalars({"is_two": 1.0, "is_two_std": 0.1}, 20)
-    spool.scalars({"is_two": 2.0}, 30)
-    spool.scalars({"enc/l1": 9.0}, 31)
-    spool.append("tags", tags={"gansweep.is_two.n": "50", "gansweep.is_two.step": "20", "gansweep.other.n": "1"})
-    spool.append("tags", tags={"gansweep.is_two.n": "60", "gansweep.is_two.step": "40"})
+    spool.append("tags", tags={"gansweep.is_two.n": "50"})
     spool.close()
-    assert scores_of(run_dir)["is_two"] == [
-        {"value": 1.0, "std": 0.1, "step": 20, "protocol": {"n": "50", "step": "20"}},
-        {"value": 2.0, "std": None, "step": 30, "protocol": {}},
-    ]
-
-
-def test_a_score_before_a_long_resume_is_still_the_runs(here: Path) -> None:
-    run_dir = make_run(here, 1, [])
-    spool = Spool(run_dir)
-    for step in range(11, 1500):  # more than the end that is read for the losses
-        spool.scalars({"enc/l1": 0.5}, step)
-    spool.close()
-    score(run_dir, 1.0, 5)
-    assert [told["step"] for told in facts(open_run(run_dir), brief=True)["scores"]["is_lite0"]] == [5, 10]
+    assert set(facts(open_run(run_dir))["scores"]) == {"is_lite0"}
 
 
 def test_runs_shows_the_score_of_the_newest_step(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_dir = make_run(here, 1, [])
     score(run_dir, 4.25, 2000)
     score(run_dir, 1.5, 1000, n="5000")
-    rundir.update(run_dir, last_step=None)
     assert main(["runs"]) == 0
     line = capsys.readouterr().out.splitlines()[1]
-    assert " 2000/10 " in line, "an older checkpoint's score does not set a run back"
-    assert "is_lite0 4.25 ±0.2 (n=500, step 2000)" in line and "1.5" not in line
+    assert "is_lite0 4.25 ±0.20 (n=500, seed 0, step 2000)" in line and "1.50" not in line
     assert main(["runs", "--json"]) == 0
     (told,) = json.loads(capsys.readouterr().out)
-    found = [(s["value"], s["step"], s["protocol"]["n"]) for s in told["scores"]["is_lite0"]]
+    found = [(s["value"], s["step"], s["measure"]["n"]) for s in told["scores"]["is_lite0"]]
     assert found == [(4.5, 10, "500"), (1.5, 1000, "5000"), (4.25, 2000, "500")]
+
+
+def test_runs_marks_scores_that_were_measured_differently(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = make_run(here, 1, ["seed=1"]), make_run(here, 2, ["seed=2"])
+    score(second, 4.75, 20, n="5000")
+    for key in ("fid_lite0", "kid_lite0", "precision_lite0", "recall_lite0"):
+        score(first, 1.0, 20, key=key)
+    assert main(["runs"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "is_lite0 4.75 ±0.20 [1] (n=5000, seed 0, step 20)" in lines[1]
+    assert "is_lite0 4.50 ±0.20 [2] (n=500, seed 0, step 10)" in lines[2]
+    text = " ".join(" ".join(lines[2:4]).split())
+    assert "fid_lite0 1.00 ±0.20, kid_lite0 1.00 ±0.20 (n=500, seed 0, step 20), … 2 more" in text
+    lines = [line for line in lines if line.partition(" ")[0].endswith("_lite0") or "_lite0:" in line]
+    lines = ["", "", "", *lines]
+    assert [line.partition(":")[0] for line in lines[3:]] == ["is_lite0 [1]", "is_lite0 [2]", "fid_lite0", "kid_lite0"]
+    assert ", N 5000, " in lines[3] and ", N 500, " in lines[4]
 
 
 def test_show_tells_scores_measured_alike_together(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_dir = make_run(here, 1, [])
-    score(run_dir, 4.25, 20)
-    score(run_dir, 1.5, 30, n="5000", device="cuda:0")
-    Spool(run_dir).scalars({"is_bare": 7.0}, 10)
+    ids = [card.id for card in cards_of(run_dir)] + [
+        score(run_dir, 4.25, 20, seed="3")["id"],
+        score(run_dir, 1.5, 30, n="5000", device="cuda:0")["id"],
+    ]
     assert main(["show", "1111"]) == 0
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     start = next(i for i, line in enumerate(lines) if line.startswith("scores"))
-    told = [line.removeprefix("scores").strip() for line in lines[start : start + 7]]
-    alike = "judge: lite0; weights_sha256: aaaaaaaaaaaaaaaa; n: {}; splits: 10; seed: 0; mode: eval"
+    told = [line.removeprefix("scores").strip() for line in lines[start : start + 5]]
+    alike = (
+        "judge lite0 (weights aaaaaaaa), protocol torch-fidelity, N {}, 10 splits, eval mode, EMA weights, resize to 9"
+    )
     assert told == [
-        "is_lite0 4.5 ±0.2 (n=500, step 10), checkpoint step-00000010.pt, device cpu",
-        "is_lite0 4.25 ±0.2 (n=500, step 20), checkpoint step-00000020.pt, device cpu",
+        f"is_lite0 4.50 [4.25, 4.75] ±0.20 (n=500, seed 0, step 10), step-00000010.pt, cpu, card {ids[0]}",
+        f"is_lite0 4.25 [4.00, 4.50] ±0.20 (n=500, seed 3, step 20), step-00000020.pt, cpu, card {ids[1]}",
         alike.format(500),
-        "is_lite0 1.5 ±0.2 (n=5000, step 30), checkpoint step-00000030.pt, device cuda:0",
+        f"is_lite0 1.50 [1.25, 1.75] ±0.20 (n=5000, seed 0, step 30), step-00000030.pt, cuda:0, card {ids[2]}",
         alike.format(5000),
-        "is_bare 7 (n not recorded, step 10)",
-        "its protocol was not recorded",
     ]
+
+
+def test_a_retracted_score_is_shown_as_such(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = make_run(here, 1, ["seed=1"]), make_run(here, 2, ["seed=2"])
+    retract(first, cards_of(first)[0], "in training mode")
+    for words in (["runs"], ["show", "1111"]):
+        assert main(words) == 0
+        assert "retracted: in training mode" in capsys.readouterr().out
+    assert main(["diff", "1111", "2222"]) == 0
+    told = capsys.readouterr().out
+    assert told.endswith("the two is_lite0 are not compared: that of 11111111 is retracted: in training mode\n")
+    assert "(n=500, seed 0, step 10) retracted" in told
+    score(first, 4.25, 5)  # an older one that counts goes before it
+    assert diff_facts("1111", "2222")["scores"]["is_lite0"]["comparable"]
+    assert second.is_dir()
 
 
 def test_diff_says_that_scores_are_not_comparable(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -238,39 +257,53 @@ def test_diff_says_that_scores_are_not_comparable(here: Path, capsys: pytest.Cap
     score(second, 1.0, 20)
     told = diff_facts("1111", "2222")
     differs = {"weights_sha256": ["a" * 64, "b" * 64], "n": ["500", "5000"], "device": ["cpu", "cuda:0"]}
-    assert told["scores"] == {"is_lite0": {"pair": [one, other], "differs": differs, "comparable": False}}
+    assert told["scores"] == {"is_lite0": {"pair": [one, other], "differs": differs, "comparable": False, "tie": None}}
     assert told["circumstances"] == {f"is_lite0.{part}": pair for part, pair in differs.items()}
     assert main(["diff", "1111", "2222"]) == 0
     lines = capsys.readouterr().out.splitlines()
     (row,) = [line for line in lines if line.startswith("is_lite0 ")]
-    assert re.split(r" {2,}", row.strip())[1:] == ["4.25 ±0.2 (n=500, step 2000)", "4.75 ±0.2 (n=5000, step 3000)"]
-    assert lines[-2:] == [
-        "not the same circumstances: is_lite0.weights_sha256, is_lite0.n, is_lite0.device",
-        "the two is_lite0 are not comparable: weights_sha256 aaaaaaaaaaaaaaaa against bbbbbbbbbbbbbbbb, "
-        "n 500 against 5000",
+    assert re.split(r" {2,}", row.strip())[1:] == [
+        "4.25 [4.00, 4.50] ±0.20 (n=500, seed 0, step 2000)",
+        "4.75 [4.50, 5.00] ±0.20 (n=5000, seed 0, step 3000)",
     ]
+    assert "not the same circumstances: is_lite0.weights_sha256, is_lite0.n, is_lite0.device" in lines
+    assert [line.partition(",")[0] for line in lines[-3:-1]] == [
+        "is_lite0: judge lite0 (weights aaaaaaaa)",
+        "is_lite0: judge lite0 (weights bbbbbbbb)",
+    ]
+    assert lines[-1] == "the two is_lite0 are not comparable: weights aaaaaaaa against bbbbbbbb, n 500 against 5000"
 
 
-def test_diff_of_scores_measured_alike_has_no_remark(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("value", "verdict"),
+    [
+        (4.5, "the two is_lite0 are a tie: they differ by 0.25, no more than their joint 95 % noise of 0.3536"),
+        (5.0, "is_lite0: 22222222 is better by 0.75, more than their joint 95 % noise of 0.3536"),
+        (4.25, "the two is_lite0 are equal"),
+    ],
+)
+def test_diff_of_scores_measured_alike(
+    value: float, verdict: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     first, second = make_run(here, 1, ["seed=1"]), make_run(here, 2, ["seed=2"])
-    one, other = score(first, 4.25, 20), score(second, 4.75, 30, device="cuda:0")
+    one, other = score(first, 4.25, 20), score(second, value, 30, device="cuda:0")
     score(first, 9.0, 20, n="5000")  # the newer of its step, but nothing stands against it
-    told = diff_facts("1111", "2222")
-    assert told["scores"]["is_lite0"] == {"pair": [one, other], "differs": {"device": ["cpu", "cuda:0"]}} | {
-        "comparable": True
-    }
+    told = diff_facts("1111", "2222")["scores"]["is_lite0"]
+    assert (told["pair"], told["differs"]) == ([one, other], {"device": ["cpu", "cuda:0"]})
+    assert (told["comparable"], told["tie"]) == (True, value < 5.0)
     assert main(["diff", "1111", "2222"]) == 0
-    assert "not comparable" not in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == verdict and lines[-2].startswith("is_lite0: judge lite0 (weights aaaaaaaa), ")
 
 
-def test_a_score_without_a_protocol_is_comparable_with_none(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    make_run(here, 1, ["seed=1"])
-    for number in (2, 3):
-        Spool(make_run(here, number, ["seed=2"])).scalars({"is_lite0": 4.5}, 20)
-    assert diff_facts("1111", "2222")["circumstances"] == {"is_lite0.protocol": ["recorded", None]}
-    for first, lacking in (("1111", "22222222"), ("3333", "33333333 and 22222222")):
-        assert main(["diff", first, "2222"]) == 0
-        assert capsys.readouterr().out.endswith(f" not comparable: no protocol was recorded for {lacking}\n")
+def test_another_seed_keeps_scores_comparable_and_is_told(here: Path) -> None:
+    first, second = make_run(here, 1, ["seed=1"]), make_run(here, 2, ["seed=2"])
+    score(first, 4.0, 20)
+    score(second, 4.0, 20, seed="5")
+    told = diff_facts("1111", "2222")["scores"]["is_lite0"]
+    assert told["comparable"] and told["differs"] == {"seed": ["0", "5"]}
+    score(second, 4.1, 20)
+    assert diff_facts("1111", "2222")["scores"]["is_lite0"]["differs"] == {}, "of several, one of the same seed"
 
 
 @pytest.mark.parametrize(
