@@ -1,201 +1,205 @@
-"""eval-is: checkpoint → samples → score → back to the run that made the checkpoint.
+"""eval-is: checkpoints → samples → scores → back to the runs that made them.
 
-With train, the only place where what is learnt and what is kept meet.
+With train, the only place where what is learnt and what is kept meet. Under torchrun every process does all of this;
+the first one alone keeps and tells.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from rich.table import Table
-
-from gansweep.data.progress import packing_bar
+from gansweep.engine.distributed import join, world
 from gansweep.errors import GansweepError, Missing, RunFailed, UserError
-from gansweep.metrics.judges import Judge, open_judge
-from gansweep.metrics.score import ORDER_SEED, InceptionScore, Score, check_sizes
+from gansweep.look import config_of
+from gansweep.measure import Bench, Measuring, Subject, weights_digest
 from gansweep.restore import Change, Restored, changes, restore
 from gansweep.runs import store
-from gansweep.runs.rundir import Run, say
-from gansweep.runs.tracker import annotate
-from gansweep.tables import console, print_table
+from gansweep.runs.rundir import Run
+from gansweep.runs.tracker import note, send
+from gansweep.scoring.card import Card, append, cards_of
+from gansweep.take import Taken, take
 
-MODE = "eval"
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One score with its protocol: everything that must agree for two scores to be comparable, as text."""
-
-    path: Path
-    run: Run | None
-    step: int
-    key: str
-    score: Score
-    protocol: Mapping[str, str]
-
-    def metrics(self) -> dict[str, float]:
-        """Return what a run gets: `<key>` and `<key>_std`."""
-        return {self.key: self.score.mean, f"{self.key}_std": self.score.std}
-
-    def tags(self) -> dict[str, str]:
-        """Return the protocol as tags `gansweep.<key>.<part>`."""
-        return {f"gansweep.{self.key}.{part}": text for part, text in self.protocol.items()}
+# Where an interrupted pass is kept, in the run's directory.
+KEPT_DIR = ".scoring"
+Which = Literal["last", "best", "all"]
 
 
 @dataclass
-class Bench:
-    """What several scores share: each judge in memory once, and each warning said once."""
+class Evaluation:
+    """One checkpoint after its scoring: its cards, those of an earlier scoring among them, or why there are none."""
 
-    opened: dict[str, Judge] = field(default_factory=dict)
-    warned: set[str] = field(default_factory=set)
-
-    def warn(self, message: str | None) -> None:
-        """Say a warning that was not said yet, if there is one."""
-        if message is not None and message not in self.warned:
-            self.warned.add(message)
-            say(message)
-
-    def judge(self, restored: Restored) -> Judge:
-        """Return the judge that the restored run's settings name, on its device."""
-        settings = restored.settings.judge.model_dump(mode="json")
-        key = json.dumps([settings, str(restored.device)], sort_keys=True)
-        if key not in self.opened:
-            self.opened[key] = open_judge(settings, restored.device)
-        return self.opened[key]
+    path: Path
+    run: Run | None
+    step: int = 0
+    cards: tuple[Card, ...] = ()
+    fresh: tuple[Card, ...] = ()
+    fault: str = ""
+    run_id: str = ""
+    weights_sha256: str = field(default="", repr=False)
 
 
-def evaluate(target: str, overrides: Sequence[str] = (), config_dir: str | None = None) -> list[Evaluation]:
-    """Score TARGET (a checkpoint, a run, a run id, or a sweep directory: all its runs), write it back, print it.
+def evaluate(
+    target: str, overrides: Sequence[str] = (), config_dir: str | None = None, again: bool = False
+) -> list[Evaluation]:
+    """Score TARGET, write the scores back, print them: a checkpoint, a run (all its checkpoints) or a sweep's runs.
 
-    `overrides` are Hydra overrides of judge, eval and runtime; what they leave is as the run recorded it. Missing
-    (exit 3) without the judge's weights, UserError for a target that is no checkpoint, RunFailed (exit 1) when of
-    several runs one could not be scored.
+    `overrides` are Hydra overrides of judge, eval and runtime; what they leave is as the run recorded it. What was
+    scored before is not scored again, unless `again`. Missing (exit 3) without the judge's weights, UserError for a
+    target that is no checkpoint, RunFailed (exit 1) when of several checkpoints one could not be scored.
     """
+    from gansweep.scoring.show import print_one, print_several
+
     change = changes(overrides, "eval-is", config_dir)
-    bench = Bench()
-    if store.names_sweep(target):
-        return _evaluate_all(target, store.find_many(target), change, bench)
-    run, path = store.resolve_checkpoint(target)
-    evaluation = _evaluate_one(path, run, change, bench)
-    _print_one(evaluation)
-    return [evaluation]
-
-
-def _evaluate_all(target: str, runs: Sequence[Run], change: Change, bench: Bench) -> list[Evaluation]:
-    """Score every run that has a checkpoint; one that cannot be scored does not stop the others."""
+    bench = Bench(world())
+    join(bench.place)
+    picked = list(_picked(target, change))
+    alone = len(picked) == 1 and not store.names_sweep(target)
+    begun = time.perf_counter()
     done: list[Evaluation] = []
-    rows: list[tuple[Run, Evaluation | None, str]] = []
-    faults = 0
-    for run in runs:
-        if not run.checkpoints():
-            rows.append((run, None, f"no checkpoint ({run.status})"))
-            continue
-        try:
-            evaluation = _evaluate_one(store.resolve_checkpoint(str(run.dir))[1], run, change, bench)
-        except Missing:
-            raise  # the judge or the device is missing for all of them
-        except GansweepError as error:
-            faults += 1
-            rows.append((run, None, str(error)))
-            continue
-        done.append(evaluation)
-        rows.append((run, evaluation, ""))
-    if not done and not faults:
-        raise UserError(f"{target}: none of its {len(runs)} runs has a checkpoint")
-    _print_all(rows)
-    if faults:
-        raise RunFailed(f"{faults} of {len(runs)} runs could not be scored; the table says why")
+    for run, path, fault in picked:
+        done.append(_one(run, path, fault, change, bench, again, done, alone))
+    if not any(one.cards or one.fault for one in done):
+        raise UserError(f"{target}: none of its {len(picked)} runs has a checkpoint")
+    bench.place.meet()
+    if bench.place.leads:
+        for run in {one.run.id: one.run for one in done if one.run is not None and one.fresh}.values():
+            _finish(run, done)
+        if alone:
+            print_one(done[0])
+        else:
+            print_several(target, done, time.perf_counter() - begun)
+    faults = [one for one in done if one.fault and one.run is not None and one.run.checkpoints()]
+    if faults and not alone:
+        raise RunFailed(f"{len(faults)} of {len(done)} checkpoints could not be scored; the table says why")
     return done
 
 
-def _evaluate_one(path: Path, run: Run | None, change: Change, bench: Bench) -> Evaluation:
-    if run is not None:
+def _picked(target: str, change: Change) -> Iterator[tuple[Run | None, Path, str]]:
+    """Yield (run, checkpoint, why there is none) of everything that TARGET stands for, by run, then by step."""
+    sweep = store.names_sweep(target)
+    if not sweep:
+        run, path = store.resolve_checkpoint(target)
+        if run is None or _is_file(target):
+            yield (store.reconcile(run) if run is not None else None), path, ""
+            return
+    for run in store.find_many(target):
         run = store.reconcile(run)
-    restored = restore(path, run, change)
-    settings = restored.settings.eval
-    warning = check_sizes(settings.n, settings.splits)
-    judge = bench.judge(restored)
-    bench.warn(warning)  # a request that is refused needs no advice about its score
-    score = score_samples(restored, judge)
-    evaluation = Evaluation(path, restored.run, restored.step, judge.key, score, _protocol(restored, judge))
-    if restored.run is not None:
-        drain_s = restored.settings.tracker.drain_s
-        annotate(restored.run, evaluation.metrics(), restored.step, tags=evaluation.tags(), drain_s=drain_s)
-    return evaluation
+        if not run.checkpoints():
+            yield run, run.checkpoint_dir, f"no checkpoint ({run.status})"
+            continue
+        which: Which = _wanted(run, change) or ("last" if sweep else "all")
+        files = _checkpoints(run, which)
+        if not files:
+            yield run, run.checkpoint_dir, "no best.pt: it had no checkpoint.best_by"
+        for path in files:
+            yield run, path, ""
 
 
-def score_samples(restored: Restored, judge: Judge) -> Score:
-    """Draw `eval.n` samples from `eval.seed` and return their score; a bar on stderr when that is a terminal."""
-    settings = restored.settings.eval
-    score = InceptionScore(settings.n, settings.splits, device=restored.device)
-    with packing_bar(restored.settings.runtime.progress) as bar:
-        task = bar.add_task("scoring", total=settings.n)
-        for images in restored.draw(settings.n, settings.batch_size, settings.seed):
-            for part in images.split(restored.settings.judge.batch_size):
-                score.update(judge.logits(part))
-                bar.advance(task, len(part))
-    return score.compute()
+def _is_file(target: str) -> bool:
+    try:
+        return Path(target).expanduser().is_file()
+    except (OSError, RuntimeError, ValueError):
+        return False
 
 
-def _protocol(restored: Restored, judge: Judge) -> dict[str, str]:
-    settings = restored.settings.eval
-    return {
-        **judge.identity(),
-        "n": str(settings.n),
-        "splits": str(settings.splits),
-        "order": f"RandomState({ORDER_SEED})",
-        "seed": str(settings.seed),
-        "ema": str(restored.ema).lower(),
-        "mode": MODE,
-        "sampling_precision": "fp64" if restored.settings.runtime.precision == "fp64" else "fp32",
-        "device": str(restored.device),
-        "checkpoint": restored.path.name,
-        "step": str(restored.step),
-    }
+def _wanted(run: Run, change: Change) -> Which | None:
+    """Return `eval.checkpoints` as the request and the run's own config have it."""
+    config = config_of(run.dir)
+    return change(config).eval.checkpoints if config else None
 
 
-def _conditions(evaluation: Evaluation) -> str:
-    told = evaluation.protocol
-    weights = told.get("weights_sha256", "")
-    digest = f" (weights {weights[:8]})" if weights else ""
-    kind = "EMA weights" if told["ema"] == "true" else "no EMA"
-    return (
-        f"judge {told['judge']}{digest}, N {told['n']}, {told['splits']} splits, seed {told['seed']}, "
-        f"{told['mode']} mode, {kind}, {told['sampling_precision']} on {told['device']}"
+def _checkpoints(run: Run, which: Which) -> list[Path]:
+    """Return the run's files to score, each of several links to one file once, by name: step files first."""
+    files = run.checkpoints()
+    if which != "all":
+        named = [path for path in files if path.name == f"{which}.pt"]
+        return named or (files[-1:] if which == "last" else [])
+    found = {(path.stat().st_dev, path.stat().st_ino): path for path in reversed(files)}
+    return sorted(found.values(), key=files.index)
+
+
+def _one(
+    run: Run | None, path: Path, fault: str, change: Change, bench: Bench, again: bool, done: list[Evaluation],
+    alone: bool,
+) -> Evaluation:  # fmt: skip
+    """Score one checkpoint; where there are several, one that cannot be scored does not stop the others."""
+    if fault:
+        return Evaluation(path, run, fault=fault)
+    try:
+        restored = restore(path, run, change, bench.place)
+        twin = _twin(restored, done)
+        if twin is not None:
+            return Evaluation(path, run, twin.step, twin.cards, run_id=twin.run_id)
+        return _scored(restored, bench, again)
+    except Missing:
+        raise  # the judge or the device is missing for all of them
+    except GansweepError as error:
+        if alone:
+            raise
+        return Evaluation(path, run, fault=str(error))
+
+
+def _twin(restored: Restored, done: Sequence[Evaluation]) -> Evaluation | None:
+    """Return what was just scored, of the same run, with the same weights: best.pt may be a copy of a step file."""
+    digest = weights_digest(restored.system.nets)
+    alike = (one for one in done if one.cards and one.weights_sha256 == digest and one.step == restored.step)
+    return next((one for one in alike if one.run_id == restored.run_id), None)
+
+
+def _scored(restored: Restored, bench: Bench, again: bool) -> Evaluation:
+    run = restored.run
+    subject = Subject(
+        restored.run_id,
+        run.name if run is not None else restored.run_id[:8],
+        restored.path.name,
+        restored.step,
+        weights_digest(restored.system.nets),
+        restored.ema,
+        restored.data,
+    )
+    asked = Measuring(restored.drawer, subject, bench, None if run is None else run.dir / KEPT_DIR)
+    known = {card.id: card for card in cards_of(run.dir)} if run is not None else {}
+    taken = take(asked, known, again)
+    if run is not None and taken.fresh and bench.place.leads:
+        _record(run, taken, restored.step)
+    taken.settle()
+    return Evaluation(
+        restored.path,
+        run,
+        restored.step,
+        taken.cards,
+        taken.fresh,
+        run_id=restored.run_id,
+        weights_sha256=subject.weights_sha256,
     )
 
 
-def _print_one(evaluation: Evaluation) -> None:
-    score, run = evaluation.score, evaluation.run
-    out = console()
-    out.print(
-        f"{evaluation.key} {score.mean:.4f} ± {score.std:.4f}  "
-        f"(as one split {score.single:.4f}; for endless samples about {score.infinity:.4f})"
-    )
-    out.print(_conditions(evaluation), soft_wrap=True)
-    if run is None:
-        out.print(f"{evaluation.path}: its run is not here, so the score was written nowhere", soft_wrap=True)
-    else:
-        out.print(f"written to run {run.id[:8]} ({run.name}) at step {evaluation.step}", soft_wrap=True)
+def _record(run: Run, taken: Taken, step: int) -> None:
+    """Write the fresh cards to their run, and what they say to what its tracker will get."""
+    for card in taken.fresh:
+        append(run.dir, card)
+        note(run, card.points(), step, tags=card.tags())
 
 
-def _print_all(rows: Sequence[tuple[Run, Evaluation | None, str]]) -> None:
-    table = Table(box=None, pad_edge=False)
-    for name in ("run", "name", "step", "score", "std", "single", "key"):
-        table.add_column(
-            name, overflow="fold", justify="right" if name in ("step", "score", "std", "single") else "left"
-        )
-    for run, evaluation, remark in rows:
-        cells = ["–"] * 4
-        if evaluation is not None:
-            score = evaluation.score
-            cells = [str(evaluation.step), f"{score.mean:.4f}", f"{score.std:.4f}", f"{score.single:.4f}"]
-        table.add_row(run.id[:8], run.name, *cells, remark or (evaluation.key if evaluation else ""))
-    print_table(table)
-    out = console()
-    scored = [evaluation for _, evaluation, _ in rows if evaluation is not None]
-    for line in dict.fromkeys(_conditions(evaluation) for evaluation in scored):
-        out.print(line, soft_wrap=True)
+def _finish(run: Run, done: Sequence[Evaluation]) -> None:
+    """Mark the run's best checkpoint under each key, draw its scores against the step, and send it all."""
+    from gansweep.scoring.best import best_tags
+    from gansweep.scoring.plot import plot_scores
+
+    fresh = [card for one in done if one.run is not None and one.run.id == run.id for card in one.fresh]
+    cards = cards_of(run.dir)
+    plots: list[Path] = []
+    for key in dict.fromkeys(card.key for card in fresh):
+        of_key = [card for card in cards if card.key == key]
+        if len({card.step for card in of_key}) > 1:
+            plots.append(plot_scores({run.name: of_key}, key, run.dir / "scores" / f"{key}.png"))
+    note(run, {}, 0, tags=best_tags(cards, fresh), files=plots)
+    send(run, _drain_s(run))
+
+
+def _drain_s(run: Run) -> float:
+    return float((config_of(run.dir).get("tracker") or {}).get("drain_s", 20.0))

@@ -5,10 +5,8 @@ The checkpoint alone decides the model; a request may change only how it is look
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +18,10 @@ from gansweep.build import build_system
 from gansweep.config.explain import select, validate
 from gansweep.config.request import check_threads
 from gansweep.config.settings import Settings
-from gansweep.data import Batches, open_data, to_uint8
+from gansweep.drawing import Drawer
+from gansweep.engine.distributed import World
 from gansweep.engine.handle import evaluation_nets
-from gansweep.engine.noise import Noise, mix
-from gansweep.errors import Missing, RunFailed, UserError, nearest
-from gansweep.metrics.judges import full_fp32
+from gansweep.errors import Missing, UserError, nearest
 from gansweep.runs import checkpoint, store
 from gansweep.runs.rundir import Run
 from gansweep.system import System
@@ -32,18 +29,15 @@ from gansweep.trust import refuse_foreign_code
 
 # What a look at a checkpoint may change; everything else is the run's own.
 FREE_GROUPS = ("judge", "eval", "runtime")
-# Keeps the samples' noise apart from that of training, whose seeds are small numbers too.
-_SAMPLES = zlib.crc32(b"samples")
-
 Change = Callable[[Mapping[str, Any]], Settings]
 
 
 @dataclass
 class Restored:
-    """A checkpoint's networks in eval mode on a device, without gradients.
+    """A checkpoint's networks on a device, without gradients, in eval mode unless `eval.mode=train` was asked for.
 
-    `run` is the run that made the checkpoint, None when it cannot be found from here. `ema` says whether these are the
-    running means of the weights.
+    `run` is the run that made the checkpoint, None when it cannot be found from here. `data` identifies the data it was
+    trained on. `ema` says whether these are the running means of the weights.
     """
 
     path: Path
@@ -55,9 +49,16 @@ class Restored:
     device: torch.device
     dtype: torch.dtype
     ema: bool
+    data: Mapping[str, str]
 
     def __post_init__(self) -> None:
+        training = self.settings.eval.mode == "train"
         self.nets = evaluation_nets(self.system.nets)
+        if training:
+            for net in self.system.nets.values():
+                net.train()
+        where = f"{self.path} (step {self.step})"
+        self.drawer = Drawer(self.system, self.settings, self.nets, self.device, self.dtype, where, training=training)
 
     @property
     def weights(self) -> str:
@@ -65,18 +66,8 @@ class Restored:
         return "EMA weights" if self.ema else "weights as trained (no EMA)"
 
     def draw(self, count: int, batch_size: int, seed: int) -> Iterator[Tensor]:
-        """Yield `count` samples in batches, uint8 (B, C, H, W) on the device: the finest of the system's outputs.
-
-        Sample i has the noise of (seed, i), drawn on the CPU: the same for every checkpoint, machine, `count` and
-        `batch_size`. RunFailed when a sample is not finite.
-        """
-        for start in range(0, count, batch_size):
-            rows = range(start, min(start + batch_size, count))
-            noise = self._noise(seed, rows, draw=0)
-            with full_fp32():
-                images = list(self.system.sample(self.nets, _Lazy(self, rows), noise).values())[-1]
-                images = self._to_uint8(images)
-            yield images
+        """Yield `count` samples in batches, uint8 (B, C, H, W) on the device: the finest of the system's outputs."""
+        return self.drawer.stream(count, batch_size, seed)
 
     def reconstruct(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
         """Return up to `count` held-out pictures and what the system makes of them, uint8 (B, C, H, W) on the device.
@@ -87,77 +78,24 @@ class Restored:
             raise UserError(
                 f"{self.path}: {self.settings.model.target} has no reconstructions; leave out --reconstruct"
             )
-        rows = range(min(count, len(self._held_out[1])))
-        batch = self.pictures(rows)
-        with full_fp32():
-            outputs = self.system.reconstruct(self.nets, batch, self._noise(seed, rows, draw=1))
-            return self._to_uint8(batch["image"]), self._to_uint8(list(outputs.values())[-1])
-
-    def pictures(self, rows: range) -> Mapping[str, Tensor]:
-        """Return rows of the run's held-out data (training data when nothing is held out), round and round."""
-        dataset, held_out = self._held_out
-        picked = held_out[[row % len(held_out) for row in rows]]
-        fields = tuple(self.system.inputs)
-        options: dict[str, Any] = {"normalize": self.settings.data.normalize, "fields": fields, "shuffle": False}
-        return Batches(dataset, picked, len(rows), 0, **options, device=self.device, dtype=self.dtype).batch(0)
-
-    def _noise(self, seed: int, rows: range, draw: int) -> dict[str, Tensor]:
-        noise = Noise(mix(seed, _SAMPLES), "cpu", self.dtype)
-        drawn: dict[str, Tensor] = {}
-        for name, spec in self.system.noise.items():
-            each = [noise.site(name, spec, 1, row, draw) for row in (rows if spec.batched else (0,))]
-            drawn[name] = (torch.cat(each) if spec.batched else each[0]).to(self.device)
-        return drawn
-
-    @cached_property
-    def _held_out(self) -> tuple[Any, Any]:
-        dataset = open_data(self.settings.data, progress=self.settings.runtime.progress)
-        rows = dataset.split("val")
-        return dataset, rows if len(rows) else dataset.split("train")
-
-    def _to_uint8(self, images: Tensor) -> Tensor:
-        if not bool(torch.isfinite(images).all()):
-            raise RunFailed(
-                f"{self.path}: draws pictures that are not finite; its run went wrong before step {self.step}"
-            )
-        return to_uint8(images, self.settings.data.normalize)
+        pairs = self.drawer.reconstructions(range(min(count, len(self.drawer.held_out[1]))), seed)
+        self.drawer.refuse_nonfinite()
+        return pairs
 
 
-class _Lazy(Mapping[str, Tensor]):
-    """The fields that a conditional system reads while it samples; the data set is opened by the first of them."""
-
-    def __init__(self, restored: Restored, rows: range) -> None:
-        self._restored, self._rows = restored, rows
-
-    @cached_property
-    def _batch(self) -> Mapping[str, Tensor]:
-        return self._restored.pictures(self._rows)
-
-    def __getitem__(self, name: str) -> Tensor:
-        if name not in self._restored.system.inputs:
-            raise KeyError(name)
-        return self._batch[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._restored.system.inputs)
-
-    def __len__(self) -> int:
-        return len(self._restored.system.inputs)
-
-
-def restore(path: Path, run: Run | None, change: Change) -> Restored:
+def restore(path: Path, run: Run | None, change: Change, place: World | None = None) -> Restored:
     """Build the networks of the checkpoint at `path` and load its weights: EMA when `eval.ema` and it has any.
 
     `run` is the run in whose directory it lies; the one that made it is looked up by its id. UserError for what is no
     checkpoint, is damaged, or holds another model's weights than its own config describes; Missing for a device that is
-    not there.
+    not there. `place`: this process among several, each of which takes its own GPU.
     """
     payload = checkpoint.load(path)
     _check_payload(payload, path)
     maker = _maker(run, str(payload["run_id"]))
     refuse_foreign_code(payload["config"], maker.dir if maker is not None else None, path)
     settings = change(payload["config"])
-    device = _device(settings)
+    device = (place or World()).device(_device(settings))
     if settings.runtime.threads is not None:
         torch.set_num_threads(settings.runtime.threads)
     with torch.random.fork_rng(devices=[]):
@@ -169,7 +107,9 @@ def restore(path: Path, run: Run | None, change: Change) -> Restored:
         net.to(device=device, dtype=dtype).requires_grad_(False)
         if settings.runtime.channels_last:
             net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Restored(path, maker, str(payload["run_id"]), int(payload["step"]), settings, system, device, dtype, ema)
+    data = {str(part): str(text) for part, text in payload.get("data", {}).items()}
+    step = int(payload["step"])
+    return Restored(path, maker, str(payload["run_id"]), step, settings, system, device, dtype, ema, data)
 
 
 def _check_payload(payload: Mapping[str, Any], path: Path) -> None:

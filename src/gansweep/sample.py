@@ -55,7 +55,7 @@ def sample(
 
     def change(config: Mapping[str, Any]) -> Settings:
         settings = recorded(config)
-        return settings.model_copy(update={"eval": settings.eval.model_copy(update={"ema": ema})})
+        return settings.model_copy(update={"eval": settings.eval.model_copy(update={"ema": ema, "mode": "eval"})})
 
     restored = restore(path, run, change)
     pairs = restored.reconstruct(RECONSTRUCTIONS_MOST, seed) if reconstruct else None

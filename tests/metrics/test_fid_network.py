@@ -155,7 +155,7 @@ def test_resize_does_not_shift_by_half_a_pixel() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_logits_on_the_device_are_those_of_the_cpu(network: FidInception) -> None:
-    from gansweep.metrics.judges import full_fp32
+    from gansweep.metrics.precision import full_fp32
 
     images = pictures(4).float()
     with full_fp32():

@@ -54,6 +54,7 @@ __all__ = [
     "WarmStart",
 ]
 
+Measured = Literal["is", "fid", "kid", "prdc", "rec"]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 
 
@@ -128,24 +129,46 @@ class JudgeSettings(OpenNode):
     name: Annotated[Text, Field(min_length=1)]
     target: str | None = Field(default=None, alias="_target_")
     weights: Text | None = None
-    batch_size: Annotated[Count, Field(le=4096)] = 32
+    batch_size: Annotated[Count, Field(le=4096)] | None = None
+
+
+def _only_is() -> list[Measured]:
+    return ["is"]
 
 
 class EvalSettings(Node):
-    """`eval`: how many samples are drawn from which seed, and in how many splits they are scored."""
+    """`eval`: what is measured of which samples, and how."""
 
     n: Count = 5000
     seed: Seed = 0
     splits: Annotated[Count, Field(le=1000)] = 10
-    batch_size: Annotated[Count, Field(le=4096)] = 64
+    protocol: Literal["torch-fidelity", "improved-gan", "stackgan", "torchmetrics"] = "torch-fidelity"
+    metrics: Annotated[list[Measured], Field(min_length=1)] = Field(default_factory=_only_is)
+    reference: Literal["train", "val", "all"] = "train"
+    reference_n: Annotated[Count, Field(ge=2)] | None = None
+    kid_subsets: Count = 100
+    kid_subset_size: Annotated[Count, Field(ge=2)] = 1000
+    prdc_nearest: Count = 5
+    rec_n: Count = 1024
+    precision: Literal["exact", "tf32", "bf16"] = "exact"
+    mode: Literal["eval", "train"] = "eval"
     ema: Flag = True
+    batch_size: Annotated[Count, Field(le=4096)] | None = None
     device: Device | None = None
+    checkpoints: Literal["last", "best", "all"] | None = None
+    every_steps: Whole = 0
 
     @model_validator(mode="after")
     def _a_sample_per_split(self) -> EvalSettings:
         if self.n < self.splits:
             raise ValueError(f"n ({self.n}) must be at least splits ({self.splits})")
+        if len(set(self.metrics)) < len(self.metrics):
+            raise ValueError(f"metrics ({', '.join(self.metrics)}) must not name one twice")
         return self
+
+
+# Metrics of which more is better, by how their names begin; of every other one, losses above all, less is.
+_MORE_IS_BETTER = ("inception_score", "is_", "precision", "recall", "density", "coverage", "rec_")
 
 
 class CheckpointSettings(Node):
@@ -153,8 +176,15 @@ class CheckpointSettings(Node):
 
     keep: Count | None = 3
     best_by: Text | None = None
-    best_mode: Literal["min", "max"] = "min"
+    best_mode: Literal["min", "max"] | None = None
     upload: Flag = True
+
+    @property
+    def best_is(self) -> Literal["min", "max"]:
+        """Whether the best value of `best_by` is the least or the greatest: as told, or by what the metric is."""
+        if self.best_mode is not None:
+            return self.best_mode
+        return "max" if (self.best_by or "").startswith(_MORE_IS_BETTER) else "min"
 
 
 class Settings(Node):

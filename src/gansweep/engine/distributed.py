@@ -68,6 +68,14 @@ class World:
         dist.all_reduce(heard, dist.ReduceOp.MAX)
         return bool(heard)
 
+    def gather(self, own: Any) -> list[Any]:
+        """Return what every process gives, by rank: plain containers of text, numbers and CPU tensors."""
+        if self.alone:
+            return [own]
+        heard: list[Any] = [None] * self.size
+        dist.all_gather_object(heard, own)
+        return heard
+
     def meet(self) -> None:
         """Wait until all are here: whoever leaves while others still talk makes them fail."""
         if not self.alone:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,6 +64,12 @@ class FrechetScore:
     points: tuple[tuple[int, float], ...]
 
 
+def point_sizes(images: int, points: int = LINE_POINTS, smallest: int = SMALLEST_POINT) -> list[int]:
+    """Return the numbers of images, ascending, the last of all, at which FID_infinity's line has its points."""
+    start = max(2, min(smallest, -(-images // 10)))
+    return [int(size) for size in np.unique(np.linspace(start, images, points).round())]
+
+
 class FrechetCurve:
     """Streaming FID and FID_infinity of `images` images against `reference`: memory is one D x D state.
 
@@ -69,17 +77,25 @@ class FrechetCurve:
     (or a tenth, when that is less) to all. Chong and Forsyth 2020 draw each point's images anew; here the
     points share their first images, which costs no memory and needs independent samples, in the order they were drawn.
     Each point costs one eigenvalue and one singular value decomposition, 6 CPU-seconds at D = 2048.
+
+    Several processes each give some of the images: each calls `reach` at every one of `sizes`, once its own images
+    below that number have passed, and `join` makes one set of moments of all of theirs.
     """
 
     def __init__(
-        self, reference: Gaussian, images: int, points: int = LINE_POINTS, smallest: int = SMALLEST_POINT
+        self,
+        reference: Gaussian,
+        images: int,
+        points: int = LINE_POINTS,
+        smallest: int = SMALLEST_POINT,
+        join: Callable[[FeatureMoments], FeatureMoments] | None = None,
     ) -> None:
         if images < 2:
             raise UserError(f"FID needs at least 2 images, not {images}")
-        start = max(2, min(smallest, -(-images // 10)))
-        self.sizes = [int(size) for size in np.unique(np.linspace(start, images, points).round())]
+        self.sizes = point_sizes(images, points, smallest)
         self.reference, self.images = reference, images
         self.moments = FeatureMoments(reference.mean.device)
+        self._join = join
         self._points: list[tuple[int, float]] = []
 
     def update(self, features: Tensor) -> None:
@@ -87,17 +103,38 @@ class FrechetCurve:
         check_features(features)
         if self.moments.count + len(features) > self.images:
             raise ValueError(f"{self.moments.count + len(features)} images given where {self.images} were announced")
+        if self._join is not None:
+            self.moments.update(features)
+            return
         while len(features):
             room = self.sizes[len(self._points)] - self.moments.count
             self.moments.update(features[:room])
             features = features[room:]
             if self.moments.count == self.sizes[len(self._points)]:
-                distance = frechet_distance(gaussian(self.moments), self.reference)
-                self._points.append((self.moments.count, distance))
+                self.reach(self.moments.count)
+
+    def reach(self, size: int) -> None:
+        """Take the distance of the first `size` images, one of `sizes`, each in its turn."""
+        moments = self.moments if self._join is None else self._join(self.moments)
+        if moments.count != size or size != self.sizes[len(self._points)]:
+            raise ValueError(f"{moments.count} images were given where the line has its point at {size}")
+        self._points.append((size, frechet_distance(gaussian(moments), self.reference)))
+
+    def state(self) -> dict[str, Any]:
+        """Return what an interrupted pass goes on from: plain numbers and tensors on the CPU."""
+        moments = self.moments.state() if self.moments.count else None
+        return {"points": [list(point) for point in self._points], "moments": moments}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take up the state of an earlier, interrupted pass."""
+        self._points = [(int(size), float(distance)) for size, distance in state["points"]]
+        device = self.reference.mean.device
+        moments = state["moments"]
+        self.moments = FeatureMoments(device) if moments is None else FeatureMoments.of_state(moments, device)
 
     def compute(self) -> FrechetScore:
         """Return the score once all announced images were given; `infinity` is nan for fewer than two points."""
-        if self.moments.count != self.images:
+        if not self._points or self._points[-1][0] != self.images:
             raise ValueError(f"{self.moments.count} of {self.images} announced images were given")
         sizes, distances = zip(*self._points, strict=True)
         slope, intercept = float("nan"), float("nan")

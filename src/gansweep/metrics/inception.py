@@ -11,7 +11,8 @@ from torch import Tensor
 
 from gansweep.errors import UserError
 from gansweep.metrics.fid_network import CLASSES, SIZE_PX, FidInception, wanted_entries
-from gansweep.metrics.judges import INCEPTION_KEY, check_images, full_fp32, score_key
+from gansweep.metrics.judges import INCEPTION_KEY, Reading, check_images, score_key
+from gansweep.metrics.precision import Precision, at_precision, in_words
 from gansweep.metrics.weights import cache_folder, check_state_dict, find_weights, read_state_dict
 
 NAME = "inception"
@@ -21,7 +22,7 @@ SOURCE = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights
 
 
 class InceptionJudge:
-    """FID Inception logits (N, 1008), without bias, fp32 with TF32 off."""
+    """FID Inception logits (N, 1008), without bias, and features (N, 2048)."""
 
     def __init__(
         self, name: str = NAME, weights: str | None = None, device: torch.device | str = "cpu", **unknown: object
@@ -32,6 +33,7 @@ class InceptionJudge:
             )
         public = name == NAME
         self.name = name
+        self.precision: Precision = "exact"
         self.key = INCEPTION_KEY if public else score_key(name)
         self.weights = find_weights(weights, FILE_NAMES, SHA256_PREFIX if public else None, how_to_get())
         state = read_state_dict(self.weights)
@@ -51,18 +53,24 @@ class InceptionJudge:
             "bias": "no",
             "resize": f"TF1 bilinear to {SIZE_PX} px",
             "scaling": "(x - 128) / 128",
-            "precision": "fp32, TF32 off",
+            "precision": in_words(self.precision),
         }
 
     def logits(self, images: Tensor) -> Tensor:
         """Return logits (N, 1008) float32 for uint8 images (N, 1 or 3, H, W)."""
-        with full_fp32():
-            return self.network(check_images(images).to(self.device, torch.float32))
+        return self.read(images).logits
+
+    def read(self, images: Tensor) -> Reading:
+        """Return logits (N, 1008) and pooled features (N, 2048), float32, for uint8 images (N, 1 or 3, H, W)."""
+        with at_precision(self.precision, self.device):
+            features = self.network.features(check_images(images).to(self.device, torch.float32))
+            return Reading(self.network.head(features).float(), features.float())
 
 
 def how_to_get() -> str:
-    """Return the one line that says which file the judge wants and where to put it."""
+    """Return the one line that says which file the judge wants, and both ways to get it."""
     return (
-        f"judge 'inception' needs the FID Inception weights (96 MB): download {SOURCE} "
-        f"into {cache_folder()} or pass judge.weights=FILE; judge=lite0 needs no download and gives another score"
+        f"judge 'inception' needs the FID Inception weights (96 MB): gansweep weights get downloads them, "
+        f"gansweep weights add FILE takes {FILE_NAMES[0]} from you, both into {cache_folder()}; "
+        f"or pass judge.weights=FILE; judge=lite0 needs no download and gives another score"
     )

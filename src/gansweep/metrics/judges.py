@@ -5,19 +5,26 @@ A judge is looked up by the dotted path that its settings give (`_target_`), so 
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol, cast
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
 
 from gansweep.errors import UserError
+from gansweep.metrics.precision import Precision, check_precision
 
 INCEPTION_KEY = "inception_score"
 INCEPTION_TARGET = "gansweep.metrics.inception.InceptionJudge"
+
+
+class Reading(NamedTuple):
+    """What one forward of a judge says of N images: logits (N, K), and the features (N, D) they were made from."""
+
+    logits: Tensor
+    features: Tensor
 
 
 class Judge(Protocol):
@@ -25,6 +32,10 @@ class Judge(Protocol):
 
     `name`: as in the settings. `key`: the metric's name in a run, with `<key>_std` beside it; only the FID Inception
     may call it `inception_score`. Construction: `Judge(name=..., weights=path or None, device=..., further settings)`.
+
+    It may offer more: `read(images) -> Reading`, the logits with their features (FID, KID and neighbourhoods need it);
+    `background = True`, when logit 0 is a class that no image bears (the protocol stackgan needs it); `precision`, an
+    attribute set after construction that says how its forward computes (without it the judge is always exact).
     """
 
     name: str
@@ -39,17 +50,18 @@ class Judge(Protocol):
         ...
 
 
-def open_judge(settings: Mapping[str, Any], device: torch.device | str) -> Judge:
+def open_judge(settings: Mapping[str, Any], device: torch.device | str, precision: Precision = "exact") -> Judge:
     """Build the judge that `settings` (keys `_target_`, `name`, `weights`, any further ones) names, ready on `device`.
 
-    UserError when the path names no judge, or when another classifier than the FID Inception claims its key;
-    Missing (from the judge itself) when its weights are not there.
+    UserError when the path names no judge, when another classifier than the FID Inception claims its key, or for a
+    precision it has not; Missing (from the judge itself) when its weights are not there.
     """
     options = {key: value for key, value in settings.items() if key not in ("_target_", "batch_size")}
-    target = str(settings["_target_"])
+    target, device = str(settings["_target_"]), torch.device(device)
+    check_precision(precision, device)
     make = _locate(target)
     try:
-        judge = make(device=torch.device(device), **options)
+        judge = make(device=device, **options)
     except TypeError as error:
         raise UserError(f"judge._target_={target} cannot be built: {str(error).splitlines()[0]}") from None
     missing = [part for part in ("name", "key", "identity", "logits") if not hasattr(judge, part)]
@@ -57,6 +69,10 @@ def open_judge(settings: Mapping[str, Any], device: torch.device | str) -> Judge
         raise UserError(f"judge._target_={target} is no judge: it lacks {', '.join(missing)}")
     if judge.key == INCEPTION_KEY and target != INCEPTION_TARGET:
         raise UserError(f"judge '{judge.name}' must not write '{INCEPTION_KEY}': that is the FID Inception's alone")
+    if hasattr(judge, "precision"):
+        judge.precision = precision
+    elif precision != "exact":
+        raise UserError(f"eval.precision={precision}: the judge '{judge.name}' has one arithmetic; choices: exact")
     return cast(Judge, judge)
 
 
@@ -78,16 +94,3 @@ def check_images(images: Tensor) -> Tensor:
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
         raise ValueError(f"a judge reads uint8 images (N, 1 or 3, H, W), got {images.dtype} {tuple(images.shape)}")
     return images.expand(-1, 3, -1, -1)
-
-
-@contextlib.contextmanager
-def full_fp32() -> Iterator[None]:
-    """Run the enclosed forward without gradients and with TF32 off, so that GPU scores mean what CPU scores mean."""
-    matmul = torch.backends.cuda.matmul.allow_tf32
-    convolution = torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, convolution

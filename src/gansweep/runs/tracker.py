@@ -33,9 +33,11 @@ __all__ = [
     "Tracker",
     "annotate",
     "flatten",
+    "note",
     "open_tracker",
     "prepare_store",
     "resolve_uri",
+    "send",
 ]
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
@@ -258,9 +260,23 @@ def annotate(
 
     A value given again later is a second point of the metric: the newer one counts.
     """
+    note(run, values, step, tags=tags, files=files)
+    return send(run, drain_s, report)
+
+
+def note(
+    run: Run,
+    values: Mapping[str, float],
+    step: int,
+    *,
+    tags: Mapping[str, str] | None = None,
+    files: Sequence[Path] = (),
+) -> None:
+    """Add to a run's record what `send` will send: from here on it cannot be lost."""
     with rundir.locked(run.dir):  # a score and its protocol stand together, whoever else scores this run now
         spool = Spool(run.dir, repair=run.reload().status != "RUNNING")
-        spool.scalars(values, step)
+        if values:
+            spool.scalars(values, step)
         for path in files:
             absolute = path.absolute()
             inside = absolute.is_relative_to(run.dir)
@@ -268,5 +284,9 @@ def annotate(
         if tags:
             spool.append("tags", tags=dict(tags))
         spool.close()
+
+
+def send(run: Run, drain_s: float = 20.0, report: Report = say) -> bool:
+    """Send what a run's record holds beyond what its tracker has; says whether all arrived within `drain_s`."""
     sender = start_sender(run)
     return sender is None or wait_for_sender(run.dir, sender, drain_s, report)

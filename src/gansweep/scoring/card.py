@@ -66,6 +66,12 @@ class Card:
         further = {f"{self.key}_{name}": value for name, value in self.values.items() if not math.isnan(value)}
         return {self.key: self.value, **further}
 
+    def tags(self) -> dict[str, str]:
+        """Return what a tracker is told of how the score was taken, as tags `gansweep.<key>.<part>`."""
+        of = {name: self.subject[name] for name in ("checkpoint", "step")}
+        told = {**self.measure, **of, "device": self.context.get("device", "?"), "card": self.id}
+        return {f"gansweep.{self.key}.{part}": text for part, text in told.items()}
+
 
 def card_id(key: str, measure: Mapping[str, str], subject: Mapping[str, str], device: str, attempt: int = 0) -> str:
     """Return the id of the score that this request leads to: known before it is computed, 12 hex digits.
