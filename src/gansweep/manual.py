@@ -8,6 +8,9 @@ gansweep trains and compares GANs and VAEs: each line of a lab journal is one co
   gansweep train model=vaegan scales.l1=600            one run
   gansweep -m model=vaegan scales.l1=100,600 seed=1,2  a sweep: every combination (same as: gansweep train -m ...)
   gansweep eval-is TARGET [KEY=VALUE ...]              Inception Score, written back to the run that made TARGET
+  gansweep scores [RUN] [--sweep S]                    scores ranked, those that can be compared; scores retract CARD
+  gansweep judge fit data=... name=... | list          a judge of your own, fitted on labelled pictures
+  gansweep weights [add FILE | get]                    the weights of the judge inception: what is here, put them here
   gansweep resume RUN                                  go on exactly where a run stopped
   gansweep sample TARGET                               pictures from a checkpoint
   gansweep runs | show RUN | diff RUN RUN              look at what was done
@@ -55,17 +58,82 @@ A run goes to outputs/DATE/TIME-NAME, a sweep to multirun/DATE/TIME/JOB.
 """
 
 EVAL_IS = """\
-gansweep eval-is TARGET [KEY=VALUE ...]
+gansweep eval-is TARGET [KEY=VALUE ...] [--again] [--config-dir DIR]
 
-Draw samples from a checkpoint (EMA weights when it has them), score them with a judge, print the score and write it
-to the run that made the checkpoint, at the checkpoint's step.
+Draw samples from checkpoints (EMA weights when they have them), score them with a judge, print the scores and write
+them to the runs that made the checkpoints, at the checkpoints' steps. TARGET is a checkpoint, a run (all its
+checkpoints), or a sweep.
 
-  gansweep eval-is outputs/2026-11-22/10-15-00-vaegan
-  gansweep eval-is 3fa9c1 judge=lite0 eval.n=500
-  gansweep eval-is multirun/2026-11-22/10-20-00            every run of a sweep
+  gansweep eval-is outputs/2026-11-22/10-15-00-vaegan                   every checkpoint of a run
+  gansweep eval-is 3fa9c1 eval.checkpoints=last eval.metrics=[is,fid]   its last one, by two metrics
+  gansweep eval-is multirun/2026-11-22/10-20-00                         the last one of every run of a sweep
+  gansweep eval-is 3fa9c1 judge=lite0 eval.n=500                        a score that needs no download
+  torchrun --nproc-per-node=4 -m gansweep eval-is 3fa9c1 eval.n=50000   each batch shared by 4 processes
 
-Keys: eval.n (samples), eval.seed, eval.splits, eval.batch_size, eval.ema, eval.device, judge=inception|lite0,
-judge.weights (the file of the judge's weights).
+What is scored already, alike in everything, is not scored again but with --again. An evaluation that was interrupted
+goes on where it stopped when the same line is given again.
+
+  eval.checkpoints=last|best|all    which ones of each run; without it all of a run, the last of a sweep's runs
+  eval.metrics=[is,fid,kid,prdc,rec]
+                     is    Inception Score, with its 95 % interval          prdc  precision, recall, density, coverage
+                     fid   distance of features to the run's own data       kid   the same by a kernel, unbiased
+                     rec   PSNR, SSIM, MS-SSIM of held-out pictures, for models with an encoder
+  eval.protocol=torch-fidelity|improved-gan|stackgan|torchmetrics
+                     only torch-fidelity writes inception_score; the others add their name to the score's
+  eval.precision=exact|tf32|bf16    how the judge computes; what is faster is recorded with the score
+  eval.mode=eval|train              of the networks that draw; train is recorded and never compared with eval
+  judge=inception|lite0|NAME        NAME: your own, made by gansweep judge fit; judge.weights=FILE: its weights
+
+Further keys: eval.n (samples), eval.seed, eval.splits, eval.batch_size, eval.ema, eval.device.
+"""
+
+SCORES = """\
+gansweep scores [RUN] [--sweep S] [--key KEY] [--json]
+gansweep scores retract CARD --why TEXT
+
+Rank the scores of the runs here, of one run, or of a sweep (its directory or id): by metric, and only those that are
+comparable; what sets the others apart is said. Scores within each other's 95 % interval are shown as ties.
+--key shows one metric alone.
+
+  gansweep scores --sweep multirun/2026-11-22/10-20-00
+  gansweep scores 3fa9c1 --key inception_score
+  gansweep scores retract 5d0e41 --why 'scored with the training mode of another checkout'
+
+retract takes a score out of every ranking for good; it stays visible, struck through, with the reason. CARD is the id
+that scores shows, or its beginning.
+"""
+
+JUDGE = """\
+gansweep judge fit data=SET name=NAME [base=small|lite0|inception] [KEY=VALUE ...] [--config-dir DIR]
+gansweep judge list
+
+fit trains a classifier on a labelled data set and keeps it as the judge NAME, with its accuracy and digest, for
+eval-is ... judge=NAME, which writes is_NAME. list says which judges there are.
+
+  gansweep judge fit data=fashion_mnist name=clothes
+  gansweep judge fit data=folder data.path=birds name=birds base=lite0 background=true
+  gansweep eval-is 3fa9c1 judge=birds eval.protocol=stackgan
+
+Keys: base (small: a network of its own; lite0, inception: a new head on that judge's features), steps, batch_size, lr,
+seed, background=true (a class that no picture bears, which eval.protocol=stackgan drops), replace=true (of a judge of
+that name), and everything in data and runtime.
+"""
+
+WEIGHTS = """\
+gansweep weights
+gansweep weights add FILE
+gansweep weights get [--from URL]
+
+The judge inception needs a public file of 96 MB, pt_inception-2015-12-05-6726825d.pth, which is not shipped. Without a
+word: which judges' weights are here, with their digests, and how to get the rest.
+
+  add      verify a file that you have (its digest and its layout; no code in it is run) and copy it into the cache
+  get      download it, verify it likewise, keep it there; the only command of gansweep that downloads anything
+
+  gansweep weights add ~/Downloads/pt_inception-2015-12-05-6726825d.pth
+  gansweep weights get --from https://mirror.example/pt_inception-2015-12-05-6726825d.pth
+
+Exit status 2: the file is another one, 3: it could not be fetched.
 """
 
 RESUME = """\
@@ -157,6 +225,9 @@ Print a script that makes the shell complete verbs, groups and keys.
 PAGES = {
     "train": TRAIN,
     "eval-is": EVAL_IS,
+    "scores": SCORES,
+    "judge": JUDGE,
+    "weights": WEIGHTS,
     "resume": RESUME,
     "sample": SAMPLE,
     "runs": RUNS,
