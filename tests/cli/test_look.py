@@ -105,8 +105,8 @@ def test_runs_newest_first(here: Path, capsys: pytest.CaptureFixture[str]) -> No
         and "enc/l1 0.125" in lines[1]
         and "is_lite0 4.50 ±0.20 (n=500, seed 0, step 10)" in lines[1]
     )
-    (legend,) = [line for line in lines if line.startswith("is_lite0: judge lite0 (weights aaaaaaaa), ")]
-    assert "10 splits, eval mode" in legend
+    (legend,) = [line for line in lines if line.startswith("is_lite0: judge lite0 (weights aaaaaaaa); ")]
+    assert "10 splits; eval mode" in legend
 
 
 def test_diff_tells_what_was_changed_from_what_follows(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -210,7 +210,7 @@ def test_runs_marks_scores_that_were_measured_differently(here: Path, capsys: py
     lines = [line for line in lines if line.partition(" ")[0].endswith("_lite0") or "_lite0:" in line]
     lines = ["", "", "", *lines]
     assert [line.partition(":")[0] for line in lines[3:]] == ["is_lite0 [1]", "is_lite0 [2]", "fid_lite0", "kid_lite0"]
-    assert ", N 5000, " in lines[3] and ", N 500, " in lines[4]
+    assert "; N 5000; " in lines[3] and "; N 500; " in lines[4]
 
 
 def test_show_tells_scores_measured_alike_together(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -224,7 +224,7 @@ def test_show_tells_scores_measured_alike_together(here: Path, capsys: pytest.Ca
     start = next(i for i, line in enumerate(lines) if line.startswith("scores"))
     told = [line.removeprefix("scores").strip() for line in lines[start : start + 5]]
     alike = (
-        "judge lite0 (weights aaaaaaaa), protocol torch-fidelity, N {}, 10 splits, eval mode, EMA weights, resize to 9"
+        "judge lite0 (weights aaaaaaaa); protocol torch-fidelity; N {}; 10 splits; eval mode; EMA weights; resize to 9"
     )
     assert told == [
         f"is_lite0 4.50 [4.25, 4.75] ±0.20 (n=500, seed 0, step 10), step-00000010.pt, cpu, card {ids[0]}",
@@ -267,7 +267,7 @@ def test_diff_says_that_scores_are_not_comparable(here: Path, capsys: pytest.Cap
         "4.75 [4.50, 5.00] ±0.20 (n=5000, seed 0, step 3000)",
     ]
     assert "not the same circumstances: is_lite0.weights_sha256, is_lite0.n, is_lite0.device" in lines
-    assert [line.partition(",")[0] for line in lines[-3:-1]] == [
+    assert [line.partition(";")[0] for line in lines[-3:-1]] == [
         "is_lite0: judge lite0 (weights aaaaaaaa)",
         "is_lite0: judge lite0 (weights bbbbbbbb)",
     ]
@@ -293,7 +293,7 @@ def test_diff_of_scores_measured_alike(
     assert (told["comparable"], told["tie"]) == (True, value < 5.0)
     assert main(["diff", "1111", "2222"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1] == verdict and lines[-2].startswith("is_lite0: judge lite0 (weights aaaaaaaa), ")
+    assert lines[-1] == verdict and lines[-2].startswith("is_lite0: judge lite0 (weights aaaaaaaa); ")
 
 
 def test_another_seed_keeps_scores_comparable_and_is_told(here: Path) -> None:

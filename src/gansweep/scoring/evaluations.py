@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -13,16 +14,18 @@ from gansweep.scoring.card import Card, lower_is_better
 from gansweep.scoring.ranking import Place, Ranking, rankings, tie
 from gansweep.scoring.words import (
     SHORT_ID,
+    cut,
     decimals_of,
     differences_in_words,
     measure_in_words,
     one_line,
-    order_of_keys,
     with_interval,
 )
 from gansweep.tables import console, print_table
 
 _BEST, _TIE = "best", "="
+# Under so many letters a run's name says nothing.
+_LEAST_NAME = 10
 
 
 @dataclass(frozen=True)
@@ -51,37 +54,55 @@ def print_evaluations(rows: Sequence[Row]) -> None:
             line = f"{key}: {measure_in_words(key, group.measure, seeds)}"
             why = f"≠ {turn} not comparable ({differences_in_words(group.differs)}): " if turn else ""
             out.print(Text(f"{why}{line}", style="yellow" if turn else ""), soft_wrap=True)
+        for card in ranking.retracted:
+            line = f"{key}: {with_interval(card)} of step {card.step} is retracted: {one_line(card.retracted or '')}"
+            how = measure_in_words(key, card.measure)
+            out.print(Text.assemble((line, "yellow"), f" ({how})"), soft_wrap=True)
         if _TIE in _marks(ranking).values():
-            out.print(
-                Text(f"{key}: = is a tie with the best, no more apart than the noise", style="dim"), soft_wrap=True
-            )
+            note = f"{key}: = a tie with the best, no more apart than the joint noise of the two 95 % intervals"
+            out.print(Text(note, style="dim"), soft_wrap=True)
 
 
 def evaluations_table(rows: Sequence[Row], ranked: Mapping[str, Ranking]) -> Table:
     """Return the table of `print_evaluations`; `ranked` is the ranking of all the rows' cards by metric."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("run", overflow="fold")
-    table.add_column("step", justify="right", no_wrap=True)
-    table.add_column("checkpoint", overflow="fold")
-    for key in order_of_keys(ranked):
-        table.add_column(key, overflow="fold", no_wrap=True)
-    if any(row.remark for row in rows):
-        table.add_column("remark", overflow="fold")
-    marks = {key: _marks(ranking) for key, ranking in ranked.items()}
-    decimals = {
-        key: decimals_of(card for group in ranking.groups for card in group.cards) for key, ranking in ranked.items()
+    columns: dict[str, list[Text]] = {
+        "step": [Text(str(row.step)) for row in rows],
+        # A step's own file says nothing that the step does not.
+        "checkpoint": [Text("" if row.checkpoint == f"step-{row.step:08d}.pt" else row.checkpoint) for row in rows],
+        **{key: _evaluations(rows, ranking) for key, ranking in ranked.items()},
+        "remark": [Text(row.remark) for row in rows],
     }
-    for row in rows:
-        cells = [
-            Text("\n").join(
-                _evaluation(card, decimals[key], marks[key].get(card.id, "")) for card in row.cards if card.key == key
-            )
-            for key in order_of_keys(ranked)
-        ]
-        name = one_line(f"{row.run_id[:SHORT_ID]} {row.run_name}")
-        remark = [Text(row.remark)] if any(other.remark for other in rows) else []
-        table.add_row(Text(name), str(row.step), Text(row.checkpoint), *(cell or Text("–") for cell in cells), *remark)
+    columns = {name: texts for name, texts in columns.items() if name in ranked or any(texts)}
+    taken = SHORT_ID + sum(
+        2 + max([len(name), *(len(line) for text in texts for line in text.plain.splitlines())])
+        for name, texts in columns.items()
+    )
+    room = console().width - taken - 1
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("run", no_wrap=True)
+    for name in columns:
+        justify: JustifyMethod = "right" if name == "step" else "left"
+        table.add_column(name, overflow="fold", no_wrap=name == "step", justify=justify)
+    for turn, row in enumerate(rows):
+        name = f" {cut(one_line(row.run_name), room)}" if room >= _LEAST_NAME else ""
+        table.add_row(Text(row.run_id[:SHORT_ID] + name), *(texts[turn] for texts in columns.values()))
     return table
+
+
+def _evaluations(rows: Sequence[Row], ranking: Ranking) -> list[Text]:
+    """Return one cell a row: the row's cards of this metric, one a line, with the seed where not all have the same."""
+    marks, decimals = _marks(ranking), decimals_of(_all(ranking))
+    several = len({card.measure.get("seed") for card in _all(ranking)}) > 1
+    cells = []
+    for row in rows:
+        own = [card for card in row.cards if card.key == ranking.key]
+        lines = [_evaluation(card, decimals, marks.get(card.id, ""), several) for card in own]
+        cells.append(Text("\n").join(lines or [Text("–")]))
+    return cells
+
+
+def _all(ranking: Ranking) -> list[Card]:
+    return [card for group in ranking.groups for card in group.cards] + list(ranking.retracted)
 
 
 def _marks(ranking: Ranking) -> dict[str, str]:
@@ -106,10 +127,10 @@ def best_of(cards: Iterable[Card]) -> Card:
     return min(given, key=lambda card: card.value if lower_is_better(card.key) else -card.value)
 
 
-def _evaluation(card: Card, decimals: int | None, mark: str) -> Text:
-    text = with_interval(card, decimals)
+def _evaluation(card: Card, decimals: int | None, mark: str, with_seed: bool) -> Text:
+    text = with_interval(card, decimals) + (f" seed {card.measure.get('seed', '–')}" if with_seed else "")
     if card.retracted is not None:
-        return Text.assemble((text, "strike"), f" retracted: {one_line(card.retracted)}")
+        return Text.assemble((text, "strike"), " retracted")
     return Text.assemble(text, (f" {mark}", "bold" if mark == _BEST else "") if mark else "")
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -17,11 +19,13 @@ from gansweep.scoring.evaluations import Row, print_evaluations
 from gansweep.scoring.ranking import Group, Place, Ranking, rankings, run_of
 from gansweep.scoring.words import (
     SHORT_ID,
+    cut,
     decimals_of,
     differences_in_words,
     measure_in_words,
     number,
     one_line,
+    own_file,
     std_of,
     told_card,
     with_interval,
@@ -29,6 +33,11 @@ from gansweep.scoring.words import (
 from gansweep.tables import console, print_table
 
 __all__ = ["Row", "as_plain", "print_evaluations", "print_ranking", "print_scores"]
+
+_BEST = "*"
+# What a line of the table takes beside the run's name; under so many letters a name says nothing.
+_WIDTH_WITHOUT_NAMES = 84
+_LEAST_NAME = 10
 
 
 def print_scores(
@@ -131,16 +140,22 @@ def print_ranking(ranking: Ranking, names: Mapping[str, str]) -> None:
             out.print(Text(note, style="dim"), soft_wrap=True)
     if ranking.retracted:
         out.print(Text("retracted, out of every ranking:", style="yellow"))
-        print_table(_retracted_table(ranking, names))
+        table, cells = _table(ranking.retracted, names, style="strike")
+        for card in ranking.retracted:
+            table.add_row(*cells(card))
+        print_table(table)
+        for card in ranking.retracted:
+            how = measure_in_words(ranking.key, card.measure)
+            out.print(Text(f"{card.id} retracted: {one_line(card.retracted or '')} ({how})"), soft_wrap=True)
 
 
 def _notes(group: Group) -> list[str]:
     """Return what must be known to read the group's ranks; nothing for one card."""
     if len(group.places) < 2:
         return []
-    found = []
+    found = [f"{_BEST} the best of its run"] if _runs_with_several(group) else []
     if any(place.ties for place in group.places):
-        found.append("= is a tie: no more apart than the joint noise of the two 95 % intervals")
+        found.append("= a tie: no more apart than the joint noise of the two 95 % intervals")
     if group.intransitive:
         found.append("cards of different ranks can be ties too: a rank counts those that are better by more than noise")
     if group.without_interval:
@@ -150,48 +165,42 @@ def _notes(group: Group) -> list[str]:
     return found
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    right = ("rank", "score", "± std", "step", "seed")
-    for name in columns:
-        kept = name in ("rank", "score", "95 %", "± std", "step", "card")
-        table.add_column(name, overflow="fold", no_wrap=kept, justify="right" if name in right else "left")
-    return table
-
-
 def _group_table(group: Group, names: Mapping[str, str]) -> Table:
-    table = _table("rank", "score", "95 %", "± std", "run", "step", "checkpoint", "seed", "card", "")
-    decimals = decimals_of(group.cards)
-    cards_in: dict[str, int] = {}
-    for card in group.cards:
-        cards_in[run_of(card)] = cards_in.get(run_of(card), 0) + 1
+    table, cells = _table(group.cards, names, "rank")
+    several = _runs_with_several(group)
     for place in group.places:
-        mark = "best of its run" if place.best_of_run and cards_in[run_of(place.card)] > 1 else ""
-        table.add_row(place.text, *_cells(place.card, decimals, names), mark)
+        best = place.best_of_run and run_of(place.card) in several
+        table.add_row(place.text, *cells(place.card), _BEST if best else "")
     return table
 
 
-def _cells(card: Card, decimals: int | None, names: Mapping[str, str], style: str = "") -> list[Text]:
-    std = std_of(card)
-    interval = with_interval(card, decimals).partition(" ")[2]
-    texts = (
-        number(card.value, decimals),
-        interval or "–",
-        "–" if std is None else number(std, decimals),
-        f"{run_of(card)[:SHORT_ID]} {names.get(run_of(card), '')}".strip(),
-        str(card.step),
-        str(card.subject.get("checkpoint", "–")),
-        str(card.measure.get("seed", "–")),
-        card.id,
-    )
-    return [Text(one_line(text), style=style) for text in texts]
+def _runs_with_several(group: Group) -> set[str]:
+    runs = [run_of(card) for card in group.cards]
+    return {run for run, count in Counter(runs).items() if count > 1}
 
 
-def _retracted_table(ranking: Ranking, names: Mapping[str, str]) -> Table:
-    table = _table("score", "95 %", "± std", "run", "step", "checkpoint", "seed", "card", "how and why")
-    decimals = decimals_of(ranking.retracted)
-    for card in ranking.retracted:
-        how = measure_in_words(ranking.key, card.compared())
-        why = Text.assemble((how, "strike"), "; ", f"retracted: {one_line(card.retracted or '')}")
-        table.add_row(*_cells(card, decimals, names, style="strike"), why)
-    return table
+def _table(
+    cards: Sequence[Card], names: Mapping[str, str], *first: str, style: str = ""
+) -> tuple[Table, Callable[[Card], list[Text]]]:
+    """Return an empty table for `cards` and what makes a card's cells, all but those of `first` and a mark."""
+    decimals = decimals_of(cards)
+    room = max(console().width - _WIDTH_WITHOUT_NAMES, 0)
+    columns: dict[str, Callable[[Card], str]] = {
+        "score": lambda card: number(card.value, decimals),
+        "95 %": lambda card: with_interval(card, decimals).partition(" ")[2] or "–",
+        "± std": lambda card: "–" if (std := std_of(card)) is None else number(std, decimals),
+        "run": lambda card: f"{run_of(card)[:SHORT_ID]} {cut(one_line(names.get(run_of(card), '')), room)}".strip(),
+        "step": lambda card: str(card.step),
+        "checkpoint": lambda card: "" if own_file(card) else str(card.subject.get("checkpoint", "–")),
+        "seed": lambda card: str(card.measure.get("seed", "–")),
+        "card": lambda card: card.id,
+    }
+    if all(own_file(card) for card in cards):
+        del columns["checkpoint"]
+    if room < _LEAST_NAME:
+        columns["run"] = lambda card: run_of(card)[:SHORT_ID]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in [*first, *columns, ""]:
+        justify: JustifyMethod = "right" if name in ("rank", "score", "± std", "step", "seed") else "left"
+        table.add_column(name, overflow="fold", no_wrap=name not in ("run", "checkpoint", ""), justify=justify)
+    return table, lambda card: [Text(one_line(text(card)), style=style) for text in columns.values()]

@@ -91,7 +91,7 @@ def measure_in_words(key: str, measure: Mapping[str, str], seeds: Iterable[str] 
     if drawn:
         shown = ", ".join(drawn) if len(drawn) <= 6 else f"{', '.join(drawn[:5])}, … ({len(drawn)} in all)"
         said.append(f"seed{'s' * (len(drawn) > 1)} {shown}")
-    return ", ".join(text for text in said if text)
+    return "; ".join(text for text in said if text)
 
 
 def _said(part: str, parts: Mapping[str, str]) -> str:
@@ -127,6 +127,19 @@ def _by_number(text: str) -> tuple[int, str]:
 def one_line(text: str) -> str:
     """Return a text, which people gave, without line breaks and runs of blanks."""
     return " ".join(text.split())
+
+
+def cut(text: str, most: int) -> str:
+    """Return a text in at most `most` letters (>= 3), with its beginning and its end, where names differ."""
+    if len(text) <= most:
+        return text
+    head = (most - 1) * 2 // 3
+    return f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
+
+
+def own_file(card: Card) -> bool:
+    """Say whether the checkpoint is its step's own file, whose name says nothing that the step does not."""
+    return card.subject.get("checkpoint") == f"step-{card.step:08d}.pt"
 
 
 def short(text: str, letters: int = _DIGEST_LETTERS[0]) -> str:
