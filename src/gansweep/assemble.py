@@ -28,6 +28,7 @@ from gansweep.engine.reach import unreached
 from gansweep.engine.schedule import Timetable, build_curve
 from gansweep.engine.step import EagerEngine
 from gansweep.errors import Missing, UserError, nearest
+from gansweep.measure import score_names
 from gansweep.runs import checkpoint, store
 from gansweep.runs.checkpoint import Keeper
 from gansweep.system import Phase, System
@@ -93,7 +94,7 @@ def check(settings: Settings) -> System:
         raise UserError(
             f"runtime.accumulate={settings.runtime.accumulate}: phase '{keeping[0]}' keeps a memory of whole batches"
         )
-    Keeper(Path("."), settings.checkpoint).check_names(_metric_names(settings, system, charged))
+    _check_best_by(settings, _metric_names(settings, system, charged))
     check_settings(settings.data)
     if settings.model.warm_start.source is not None:
         _, path = store.resolve_checkpoint(settings.model.warm_start.source)
@@ -109,6 +110,16 @@ def _refuse_too_large(system: System, device: torch.device) -> None:
         raise UserError(
             f"model: its weights need {needed / 2**30:,.0f} GiB to learn, this machine has {memory / 2**30:,.0f}"
         )
+
+
+def _check_best_by(settings: Settings, names: list[str]) -> None:
+    """Refuse a `checkpoint.best_by` that the run will not log; scores it logs only when it scores while it trains."""
+    scores, best_by = score_names(settings), settings.checkpoint.best_by
+    if best_by in scores and not settings.eval.every_steps:
+        raise UserError(
+            f"checkpoint.best_by={best_by}: a score, which needs eval.every_steps=N to be taken in training"
+        )
+    Keeper(Path("."), settings.checkpoint).check_names([*names, *scores])
 
 
 def _metric_names(settings: Settings, system: System, charged: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -188,7 +188,6 @@ def _record(run: Run, taken: Taken, step: int) -> None:
 def _finish(run: Run, done: Sequence[Evaluation]) -> None:
     """Mark the run's best checkpoint under each key, draw its scores against the step, and send it all."""
     from gansweep.scoring.best import best_tags
-    from gansweep.scoring.plot import plot_scores
 
     fresh = [card for one in done if one.run is not None and one.run.id == run.id for card in one.fresh]
     cards = cards_of(run.dir)
@@ -196,6 +195,8 @@ def _finish(run: Run, done: Sequence[Evaluation]) -> None:
     for key in dict.fromkeys(card.key for card in fresh):
         of_key = [card for card in cards if card.key == key]
         if len({card.step for card in of_key}) > 1:
+            from gansweep.scoring.plot import plot_scores  # matplotlib takes its time
+
             plots.append(plot_scores({run.name: of_key}, key, run.dir / "scores" / f"{key}.png"))
     note(run, {}, 0, tags=best_tags(cards, fresh), files=plots)
     send(run, _drain_s(run))

@@ -23,6 +23,7 @@ from gansweep.engine.schedule import Timetable
 from gansweep.engine.step import EagerEngine
 from gansweep.errors import RunFailed
 from gansweep.grids import save_grid
+from gansweep.live import LiveScorer
 from gansweep.observe import GRID_COLUMNS, Observer
 from gansweep.progress import losses_among
 from gansweep.runs.checkpoint import FORMAT, Keeper, Saved
@@ -54,6 +55,7 @@ class Parts:
     tracker: Tracker
     keeper: Keeper
     world: World = field(default_factory=World)
+    scorer: LiveScorer | None = None
 
 
 @dataclass
@@ -138,10 +140,20 @@ class Loop:
             known = self.parts.observer.held_out()
             tracker.scalars(known, self.step)
             self.losses |= known
+        if leads and self.parts.scorer is not None and _due(settings.eval.every_steps, self.step, last):
+            known |= self._score(self.parts.scorer)
         if last or _due(settings.checkpoint_every, self.step, False):
             self._save(known | (self.losses if logged else {}))
         elif leads and (known or (logged and self.parts.keeper.best_by in self.losses)) and self._may_look(logged):
             self._save(known | self.losses, best_only=True)
+
+    def _score(self, scorer: LiveScorer) -> dict[str, float]:
+        """Score the networks as they are; the time it takes is told, and not counted as the steps'."""
+        found = scorer.score(self.step, self.parts.run_dir, self.parts.run_id)
+        self.parts.tracker.scalars(found.points | {"perf/eval_s": found.took_s}, self.step)
+        self.parts.tracker.tags(found.tags)
+        self._clock += found.took_s
+        return found.points
 
     def _grids(self) -> None:
         for key, images in self.parts.observer.grids().items():

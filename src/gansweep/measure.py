@@ -19,7 +19,8 @@ from gansweep.config.settings import EvalSettings, Settings
 from gansweep.drawing import Drawer
 from gansweep.engine.distributed import World
 from gansweep.errors import UserError
-from gansweep.metrics.judges import Judge, open_judge
+from gansweep.metrics.inception import NAME as INCEPTION
+from gansweep.metrics.judges import INCEPTION_KEY, INCEPTION_TARGET, Judge, open_judge, score_key
 from gansweep.metrics.panel import AGAINST_REAL, Measures, check_judge, keys_of
 from gansweep.metrics.precision import in_words
 from gansweep.metrics.protocols import ORDER_SEED, protocol_named
@@ -105,6 +106,15 @@ def measures_of(settings: EvalSettings, metrics: Sequence[str]) -> Measures:
         settings.kid_subset_size,
         settings.prdc_nearest,
     )
+
+
+def score_names(settings: Settings) -> list[str]:
+    """Return the names under which samples' scores are recorded, as the judge's settings alone tell."""
+    judge = settings.judge
+    public = judge.target == INCEPTION_TARGET and judge.name == INCEPTION
+    key = INCEPTION_KEY if public else score_key(judge.name)
+    keys = keys_of(tuple(settings.eval.metrics), key, protocol_named(settings.eval.protocol))
+    return [name for of in keys.values() for name in of] + (list(REC_KEYS) if "rec" in settings.eval.metrics else [])
 
 
 @dataclass

@@ -22,10 +22,12 @@ from gansweep.build import build_system
 from gansweep.config.explain import validate
 from gansweep.config.logs import LogFile
 from gansweep.config.settings import Settings
-from gansweep.data import open_data
+from gansweep.data import Dataset, open_data
 from gansweep.engine.distributed import World, world
+from gansweep.engine.step import EagerEngine
 from gansweep.errors import GansweepError, RunFailed, UserError, refused_by_system, was_disk_full
 from gansweep.learner import Learner, build_learner, open_drive, refuse_unreached
+from gansweep.live import LiveScorer
 from gansweep.loop import Interrupted, Loop, Parts
 from gansweep.observe import Observer
 from gansweep.preflight import refuse_too_large_a_step
@@ -76,6 +78,7 @@ def train(settings: Settings, run_dir: Path, overrides: list[str], sweep: Mappin
     refuse_unreached(settings, learner)
     keeper = checkpoint.Keeper(run_dir / "checkpoints", settings.checkpoint)
     observer = Observer(settings, dataset, engine, device)
+    scorer = _scorer(settings, dataset, engine, device)
     refuse_without_room(run_dir, [need(settings, engine.system)])
     notes = [
         *describe.previews(settings, engine),
@@ -88,6 +91,7 @@ def train(settings: Settings, run_dir: Path, overrides: list[str], sweep: Mappin
     rundir.create(run_dir, record)
     identity = describe.data_identity(dataset)
     parts = _parts(settings, run_dir, record.run_id, identity, device, learner, place, observer, tracker, keeper)
+    parts.scorer = scorer
     with rundir.claim(run_dir), _log_file(run_dir):
         return _see_through(Loop(parts), record, notes)
 
@@ -135,6 +139,7 @@ def _resume(run: Run) -> Outcome:
     tracker = open_tracker(settings.tracker, run.dir, resume=True)
     observer = Observer(settings, dataset, learner.engine, device)
     loop = Loop(_parts(settings, run.dir, run.id, identity, device, learner, place, observer, tracker, keeper))
+    loop.parts.scorer = _scorer(settings, dataset, learner.engine, device)
     loop.load_state_dict(payload)
     parent, sweep = record["parent"], record["sweep"]
     again = describe.record(settings, run.dir, record["overrides"], sweep, dataset, parent, device, run.id)
@@ -163,6 +168,11 @@ def _parts(
     engine, plan, _ = learner
     feed, driver = open_drive(settings, learner, device, log.info)
     return Parts(settings, run_dir, run_id, data, device, engine, plan, feed, driver, observer, tracker, keeper, place)
+
+
+def _scorer(settings: Settings, dataset: Dataset, engine: EagerEngine, device: torch.device) -> LiveScorer | None:
+    """Return what scores while the run trains, if that is asked for; Missing or UserError when it cannot."""
+    return LiveScorer(settings, dataset, engine, device) if settings.eval.every_steps else None
 
 
 def _see_through(loop: Loop, record: RunRecord, notes: list[str]) -> Outcome:

@@ -164,6 +164,8 @@ class EvalSettings(Node):
             raise ValueError(f"n ({self.n}) must be at least splits ({self.splits})")
         if len(set(self.metrics)) < len(self.metrics):
             raise ValueError(f"metrics ({', '.join(self.metrics)}) must not name one twice")
+        if self.every_steps and self.mode == "train":
+            raise ValueError("every_steps scores in eval mode only: a batch's statistics would move the networks' own")
         return self
 
 

@@ -83,7 +83,6 @@ def print_several(target: str, done: Sequence[Evaluation], took_s: float) -> Non
 def _plots(target: str, done: Sequence[Evaluation]) -> list[Path]:
     """Return the plots of what was scored: a run's own in its directory, several runs' in their sweep's."""
     from gansweep.scoring.evaluations import labels
-    from gansweep.scoring.plot import plot_scores
 
     runs = {one.run.id: one.run for one in done if one.run is not None}
     keys = list(dict.fromkeys(card.key for one in done for card in one.cards))
@@ -104,5 +103,7 @@ def _plots(target: str, done: Sequence[Evaluation]) -> list[Path]:
         }
         cards = {name: of_run for name, of_run in cards.items() if of_run}
         if len(cards) > 1:
+            from gansweep.scoring.plot import plot_scores  # matplotlib takes its time
+
             found.append(plot_scores(cards, key, Path(target).expanduser() / f"scores-{key}.png"))
     return found
