@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -122,9 +123,13 @@ def _marks(ranking: Ranking) -> dict[str, str]:
 
 
 def best_of(cards: Iterable[Card]) -> Card:
-    """Return the card of the best value among comparable ones, the first given of equals; ValueError for none."""
+    """Return the card of the best value among comparable ones, the first given of equals; ValueError for none.
+
+    One whose value is not finite is the best only where all are so.
+    """
     given = list(cards)
-    return min(given, key=lambda card: card.value if lower_is_better(card.key) else -card.value)
+    sign = 1.0 if given and lower_is_better(given[0].key) else -1.0
+    return min(given, key=lambda card: sign * card.value if math.isfinite(card.value) else math.inf)
 
 
 def _evaluation(card: Card, decimals: int | None, mark: str, with_seed: bool) -> Text:

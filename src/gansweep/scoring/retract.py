@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from gansweep.errors import UserError, nearest
 from gansweep.runs import store
 from gansweep.runs.rundir import Run
 from gansweep.runs.tracker import annotate
+from gansweep.scoring.best import best_tags
 from gansweep.scoring.card import Card, cards_of, retract
+from gansweep.scoring.words import SHORT_ID, one_line
 
 LEAST_PREFIX = 4
 
@@ -14,16 +18,37 @@ LEAST_PREFIX = 4
 def retract_card(card_id: str, why: str) -> str:
     """Retract the card of that id, or of an id that begins so, among the runs here; returns the line that says so.
 
-    The run gets the tag `gansweep.<key>.retracted`, in its tracker too. UserError for an id that is unknown, too short
-    or of several cards, for a card that is retracted already, and for a blank reason.
+    The run gets the tag `gansweep.<key>.retracted`, in its tracker too; its best checkpoint is marked anew, and a plot
+    of its scores drawn anew. UserError for an id that is unknown, too short or of several cards, for a card that is
+    retracted already, and for a blank reason.
     """
     found = find_card(card_id)
+    reason = one_line(why.encode("utf-8", "replace").decode())  # a shell's argument may be no text
     # Of a run that was copied, a copy may be retracted already.
     for run, card in [pair for pair in found if pair[1].retracted is None] or found[:1]:
-        retract(run.dir, card, why)
-        annotate(run, {}, card.step, tags={f"gansweep.{card.key}.retracted": f"{card.id}: {why.strip()}"})
+        retract(run.dir, card, reason)
+        tags = {f"gansweep.{card.key}.retracted": f"{card.id}: {reason}", **_best_now(run, card.key)}
+        annotate(run, {}, card.step, tags=tags, files=_drawn_anew(run, card.key))
     run, card = found[0]
-    return f"card {card.id} ({card.key} of run {run.id[:8]} ({run.name}), step {card.step}) is retracted: {why.strip()}"
+    what = f"{card.key} of run {run.id[:SHORT_ID]} ({run.name}), step {card.step}"
+    return f"card {card.id} ({what}) is retracted: {reason}"
+
+
+def _best_now(run: Run, key: str) -> dict[str, str]:
+    """Return the tag that marks the run's best checkpoint by `key`, as eval-is does, of the cards that are left."""
+    cards = cards_of(run.dir)
+    left = [card for card in cards if card.key == key and card.retracted is None]
+    return best_tags(cards, left[-1:]) or {f"gansweep.best.{key}": "none: every score is retracted"}
+
+
+def _drawn_anew(run: Run, key: str) -> list[Path]:
+    """Return the plot of the run's scores that eval-is has left, as it is without the retracted card."""
+    path = run.dir / "scores" / f"{key}.png"
+    if not path.is_file():
+        return []
+    from gansweep.scoring.plot import plot_scores  # matplotlib takes its time
+
+    return [plot_scores({run.name: cards_of(run.dir)}, key, path)]
 
 
 def find_card(card_id: str) -> list[tuple[Run, Card]]:

@@ -17,7 +17,7 @@ _NEEDED = ("judge", "n", "splits", "mode")
 _DIGEST = re.compile(r"[0-9a-f]{32,}")
 _DIGEST_LETTERS = (8, 16, 64)
 # What people ask for first; a part that is not here follows in the order of the measure.
-_FIRST = ("judge", "weights_sha256", "protocol", "n", "splits", "mode", "ema", "precision", "output", "seed")
+_FIRST = ("judge", "weights_sha256", "protocol", "n", "splits", "mode", "ema", "precision", "output", "size_px", "seed")
 _DIFFERENCES_SHOWN = 5
 _MOST_DECIMALS = 6
 
@@ -108,6 +108,8 @@ def _said(part: str, parts: Mapping[str, str]) -> str:
             return f"{text} split{'s' * (text != '1')}"
         if part == "mode":
             return f"{text} mode"
+        if part == "size_px":
+            return f"{text} px"
     return f"{_name(part)} {short(text)}"
 
 
