@@ -34,6 +34,7 @@ MEETING = {
     "trust",
     "train",
     "evaluate",
+    "measure",
     "loop",
     "observe",
     "assemble",

@@ -173,18 +173,18 @@ def _own_judge(file: Path, settings: dict[str, Any]) -> Finding:
     """Say of a judge of the user's own whether its weights are there; its code is not run."""
     from gansweep.metrics.fitted import TARGET, find_fitted
 
-    name, weights = f"judge {file.stem}", settings.get("weights")
-    if settings.get("_target_") == TARGET:
-        sha256 = settings.get("sha256")
+    # Written by hand, any of them may be a number.
+    told = {key: str(value) for key, value in settings.items() if value is not None}
+    name, weights, target = f"judge {file.stem}", told.get("weights"), told.get("_target_")
+    if target == TARGET:
         try:
-            there = find_fitted(str(settings.get("name") or file.stem), weights, sha256)
+            there = find_fitted(told.get("name", file.stem), weights, told.get("sha256"))
         except GansweepError as error:
             return Finding(name, False, str(error))
         return Finding(name, True, f"{there.path}, SHA-256 {there.sha256}")
-    target = settings.get("_target_")
     if target is None:
         return Finding(name, False, f"{file} names no judge", "its key _target_ must be the dotted path of a class")
-    if weights is not None and not Path(str(weights)).expanduser().is_file():
+    if weights is not None and not Path(weights).expanduser().is_file():
         return Finding(name, False, f"{file}: weights={weights} is no file")
     return Finding(name, True, f"{target}{f', {weights}' if weights else ''}")
 

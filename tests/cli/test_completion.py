@@ -11,6 +11,7 @@ import pytest
 from gansweep.completion import query
 from gansweep.runs import rundir
 from gansweep.runs.record import RunRecord
+from gansweep.scoring.card import Card, append, cards_of, retract
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,17 @@ from gansweep.runs.record import RunRecord
         ("gansweep data ", ["build", "inspect", "check"]),
         ("gansweep data check data=em", ["data=emoji"]),
         ("gansweep completion z", ["zsh"]),
+        ("gansweep eval-is somewhere eval.proto", ["eval.protocol="]),
+        ("gansweep eval-is --ag", ["--again"]),
+        ("gansweep judge ", ["fit", "list"]),
+        ("gansweep judge fit ba", ["base=small", "base=lite0", "base=inception", "background=true", "batch_size="]),
+        ("gansweep judge fit name=a base=lite0 data=em", ["data=emoji"]),
+        ("gansweep judge fit data=emoji data.siz", ["data.size="]),
+        ("gansweep judge list m", []),
+        ("gansweep scores re", ["retract"]),
+        ("gansweep scores --k", ["--key"]),
+        ("gansweep weights ", ["add", "get"]),
+        ("gansweep weights add some", []),
         ("gansweep train model=vaegam scales.", []),
         (
             "gansweep train experiment=vaegan/test",
@@ -48,6 +60,18 @@ def test_a_users_groups_and_runs_are_offered(tmp_path: Path, monkeypatch: pytest
     rundir.create(run_dir, RunRecord("ab" * 16, "n", run_dir))
     assert query("gansweep show ab") == ["abababab"]
     assert query("gansweep show cd") == []
+    assert query("gansweep scores ab") == ["abababab"]
+
+
+def test_cards_that_can_be_retracted_are_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_dir = tmp_path / "outputs" / "d" / "t"
+    rundir.create(run_dir, RunRecord("ab" * 16, "n", run_dir))
+    for number in ("1", "2"):
+        append(run_dir, Card(number * 12, "is_x", 2.0, {}, {}, {"run": "ab" * 16, "step": "1"}))
+    retract(run_dir, cards_of(run_dir)[0], "in train mode")
+    assert query("gansweep scores retract ") == ["2" * 12]
+    assert query("gansweep scores retract 1") == query(f"gansweep scores retract {'2' * 12} x") == []
 
 
 def test_bash_completes_with_the_script(tmp_path: Path) -> None:

@@ -72,9 +72,9 @@ def read_state_dict(weights: Weights, source: str | None = None) -> dict[str, Te
     try:
         state = torch.load(weights.path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        code = re.search(r"(?:GLOBAL|global:?) +`?([\w.]+\.[\w.]+)", str(error))
+        code = re.search(r"\bGLOBAL +([\w.]+)", str(error))
         # What torch says on its first line is how to run that code after all.
-        reason = f"it holds code, {code.group(1)}, which was not run" if code else "its pickle holds more than tensors"
+        reason = f"it holds code, {code.group(1)}, which was not run" if code else "no pickle of tensors"
         raise UserError(f"{source} is no PyTorch state dict ({reason})") from None
     except Exception as error:  # a file of any content comes here, and torch has as many ways to fail on it
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)

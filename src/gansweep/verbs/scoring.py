@@ -19,7 +19,7 @@ def eval_is(words: list[str]) -> int:
     say_log_lines()
     from gansweep.evaluate import evaluate
 
-    evaluate(args.target, args.overrides, args.config_dir, **({"again": True} if args.again else {}))
+    evaluate(args.target, args.overrides, args.config_dir, again=args.again)
     return 0
 
 
@@ -63,7 +63,7 @@ def judge(words: list[str]) -> int:
     say_log_lines()
     from gansweep import judge_fit
 
-    print(judge_fit.fit(args.words, args.config_dir) if args.what == "fit" else judge_fit.listed())
+    print(judge_fit.fit(args.words, args.config_dir) if args.what == "fit" else judge_fit.listed(args.config_dir))
     return 0
 
 
