@@ -48,7 +48,7 @@ def last(run: Run) -> Path:
 
 
 def test_the_score_is_that_of_the_samples_and_goes_to_the_run_at_the_checkpoints_step(run: Run) -> None:
-    (done,) = evaluate(str(run.dir))
+    (card,) = evaluate(str(run.dir))[0].cards
     restored = restore(last(run), run, recorded)
     judge = tiny_judge.TinyJudge("tiny", None, torch.device("cpu"))
     by_hand = InceptionScore(40, 4)
@@ -56,8 +56,11 @@ def test_the_score_is_that_of_the_samples_and_goes_to_the_run_at_the_checkpoints
         by_hand.update(judge.logits(images))
     expected = by_hand.compute()
     assert expected.mean > 1.01, "samples that do not differ would prove nothing"
-    assert done.score.mean == pytest.approx(expected.mean, rel=1e-4)
-    assert scores(run) == {"is_tiny": (done.score.mean, 7), "is_tiny_std": (done.score.std, 7)}
+    assert card.value == pytest.approx(expected.mean, rel=1e-4)
+    assert card.values["infinity"] == pytest.approx(expected.infinity, rel=1e-4)
+    found = scores(run)
+    assert found["is_tiny"] == (card.value, 7) and found["is_tiny_std"] == (card.values["std"], 7)
+    assert {"is_tiny_ci95_low", "is_tiny_ci95_high", "is_tiny_infinity", "is_tiny_marginal_entropy"} <= set(found)
 
 
 def test_the_protocol_is_recorded_as_tags(run: Run) -> None:
@@ -69,9 +72,9 @@ def test_the_protocol_is_recorded_as_tags(run: Run) -> None:
 
 
 def test_it_says_what_it_did_in_full(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    (done,) = evaluate(str(run.dir))
+    (card,) = evaluate(str(run.dir))[0].cards
     out = capsys.readouterr().out
-    assert out.startswith(f"is_tiny {done.score.mean:.4f} ± {done.score.std:.4f}")
+    assert out.startswith(f"is_tiny {card.value:.4f} ± {card.values['std']:.4f} [95 %: {card.values['ci95_low']:.4f}")
     for part in ("judge tiny (weights 00000000)", "N 40", "4 splits", "seed 0", "eval mode", "EMA weights", run.id[:8]):
         assert part in out
 
@@ -84,14 +87,14 @@ def test_few_samples_a_split_are_warned_of_once(run: Run, capsys: pytest.Capture
 
 
 def test_ema_weights_are_scored_unless_declined(run: Run) -> None:
-    mean, live = evaluate(str(run.dir))[0], evaluate(str(run.dir), ["eval.ema=false"])[0]
-    assert (mean.protocol["ema"], live.protocol["ema"]) == ("true", "false")
-    assert abs(mean.score.mean - live.score.mean) > 1e-3
+    mean, live = evaluate(str(run.dir))[0].cards[0], evaluate(str(run.dir), ["eval.ema=false"])[0].cards[0]
+    assert (mean.measure["ema"], live.measure["ema"]) == ("true", "false")
+    assert abs(mean.value - live.value) > 1e-3
 
 
 def test_without_ema_the_weights_as_trained_are_scored_and_said_to_be(tmp_path: Path) -> None:
     run = tiny_run(tmp_path / "plain")
-    assert evaluate(str(run.dir))[0].protocol["ema"] == "false"
+    assert evaluate(str(run.dir))[0].cards[0].measure["ema"] == "false"
 
 
 def test_evaluation_mode_and_noise_make_batch_size_immaterial(run: Run) -> None:
@@ -121,7 +124,7 @@ def test_restoring_leaves_the_global_random_state_alone(run: Run) -> None:
 
 def test_a_double_precision_run_is_sampled_in_double_precision(tmp_path: Path) -> None:
     run = tiny_run(tmp_path / "fine", tiny_settings("runtime.precision=fp64"))
-    assert evaluate(str(run.dir))[0].protocol["sampling_precision"] == "fp64"
+    assert evaluate(str(run.dir))[0].cards[0].measure["sampling_precision"] == "fp64"
 
 
 @pytest.mark.parametrize("form", ["directory", "file", "id", "prefix", "name"])
@@ -137,7 +140,7 @@ def test_a_sweep_directory_means_all_its_runs_and_one_judge(tmp_path: Path, caps
     (sweep / "sweep.json").write_text("{}")
     tiny_judge.TinyJudge.opened = 0
     done = evaluate(str(sweep))
-    assert [item.run.id for item in done if item.run] == [runs[0].id, runs[2].id]
+    assert [item.run.id for item in done if item.run and item.cards] == [runs[0].id, runs[2].id]
     assert tiny_judge.TinyJudge.opened == 1
     assert "is_tiny" in scores(runs[0]) and "is_tiny" in scores(runs[2]) and not scores(runs[1])
     told = capsys.readouterr()
@@ -162,7 +165,7 @@ def test_a_broken_checkpoint_in_a_sweep_does_not_stop_the_others(
     runs = [tiny_run(tmp_path / "sweep" / str(job)) for job in range(2)]
     (tmp_path / "sweep" / "sweep.json").write_text("{}")
     last(runs[0]).write_bytes(b"not a checkpoint")
-    with pytest.raises(RunFailed, match="1 of 2 runs could not be scored"):
+    with pytest.raises(RunFailed, match="1 of 2 checkpoints could not be scored"):
         evaluate(str(tmp_path / "sweep"))
     assert "is_tiny" in scores(runs[1])
     assert "not a checkpoint" in capsys.readouterr().out
@@ -293,7 +296,7 @@ def test_a_wrong_override_is_told_in_one_line(run: Run, override: str, message: 
 
 
 def test_absent_inception_weights_end_with_exit_3_and_write_nothing(run: Run) -> None:
-    with pytest.raises(Missing, match=r"download .*judge\.weights=FILE") as caught:
+    with pytest.raises(Missing, match=r"gansweep weights get .*gansweep weights add FILE") as caught:
         evaluate(str(run.dir), ["judge=inception"])
     assert caught.value.exit_code == 3 and not scores(run)
 
@@ -309,16 +312,16 @@ def test_the_machine_that_trained_does_not_bind_the_one_that_scores(tmp_path: Pa
     settings = tiny_settings()
     far = settings.model_copy(update={"runtime": settings.runtime.model_copy(update={"device": "cuda:99"})})
     run = tiny_run(tmp_path / "far", far)
-    assert evaluate(str(run.dir), ["eval.device=cpu"])[0].protocol["device"] == "cpu"
+    assert evaluate(str(run.dir), ["eval.device=cpu"])[0].cards[0].context["device"] == "cpu"
     assert recorded(far.model_dump(mode="json")).runtime.device == "auto"
     with pytest.raises(Missing, match=r"eval\.device=cuda:99: not on this machine"):
         evaluate(str(run.dir), ["eval.device=cuda:99"])
 
 
 def test_a_later_score_of_the_same_step_is_a_second_point(run: Run) -> None:
-    first, second = evaluate(str(run.dir))[0], evaluate(str(run.dir), ["eval.seed=1"])[0]
+    first, second = evaluate(str(run.dir))[0].cards[0], evaluate(str(run.dir), ["eval.seed=1"])[0].cards[0]
     points = [point for point in spool.points(run.dir) if point.key == "is_tiny"]
-    assert [point.value for point in points] == [first.score.mean, second.score.mean]
+    assert [point.value for point in points] == [first.value, second.value]
 
 
 def test_a_step_file_is_scored_at_its_own_step(tmp_path: Path) -> None:

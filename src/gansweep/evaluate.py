@@ -62,7 +62,7 @@ def evaluate(
     done: list[Evaluation] = []
     for run, path, fault in picked:
         done.append(_one(run, path, fault, change, bench, again, done, alone))
-    if not any(one.cards or one.fault for one in done):
+    if not any(one.cards or one.path.is_file() for one in done):
         raise UserError(f"{target}: none of its {len(picked)} runs has a checkpoint")
     bench.place.meet()
     if bench.place.leads:
@@ -72,7 +72,7 @@ def evaluate(
             print_one(done[0])
         else:
             print_several(target, done, time.perf_counter() - begun)
-    faults = [one for one in done if one.fault and one.run is not None and one.run.checkpoints()]
+    faults = [one for one in done if one.fault and one.path.is_file()]
     if faults and not alone:
         raise RunFailed(f"{len(faults)} of {len(done)} checkpoints could not be scored; the table says why")
     return done

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from gansweep.errors import UserError, nearest
+from gansweep.errors import GansweepError, UserError, nearest
 from gansweep.verbs.line import Parser, say_log_lines
 
 
@@ -19,7 +20,12 @@ def eval_is(words: list[str]) -> int:
     say_log_lines()
     from gansweep.evaluate import evaluate
 
-    evaluate(args.target, args.overrides, args.config_dir, again=args.again)
+    try:
+        evaluate(args.target, args.overrides, args.config_dir, again=args.again)
+    except GansweepError as error:
+        if os.environ.get("RANK", "0") != "0":
+            return error.exit_code  # torchrun's first process tells it
+        raise
     return 0
 
 
