@@ -56,7 +56,8 @@ def print_evaluations(rows: Sequence[Row]) -> None:
             why = f"≠ {turn} not comparable ({differences_in_words(group.differs)}): " if turn else ""
             out.print(Text(f"{why}{line}", style="yellow" if turn else ""), soft_wrap=True)
         for card in ranking.retracted:
-            line = f"{key}: {with_interval(card)} of step {card.step} is retracted: {one_line(card.retracted or '')}"
+            value = with_interval(card, decimals_of([card]))
+            line = f"{key}: {value} of step {card.step} is retracted: {one_line(card.retracted or '')}"
             how = measure_in_words(key, card.measure)
             out.print(Text.assemble((line, "yellow"), f" ({how})"), soft_wrap=True)
         if _TIE in _marks(ranking).values():

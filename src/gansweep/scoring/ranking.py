@@ -153,7 +153,8 @@ def _oriented(cards: Sequence[Card]) -> tuple[np.ndarray, ...]:
     values = np.array([card.value for card in cards], dtype=np.float64)
     ends = np.array([card.interval or (math.nan, math.nan) for card in cards], dtype=np.float64).reshape(-1, 2)
     known = np.asarray(np.isfinite(ends).all(axis=1))
-    below, above = np.fmax(values - ends[:, 0], 0.0), np.fmax(ends[:, 1] - values, 0.0)
+    with np.errstate(invalid="ignore"):  # values that are not finite have no rank
+        below, above = np.fmax(values - ends[:, 0], 0.0), np.fmax(ends[:, 1] - values, 0.0)
     lower = bool(cards) and lower_is_better(cards[0].key)
     return (-values, above, below, known) if lower else (values, below, above, known)
 

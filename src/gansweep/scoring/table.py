@@ -90,11 +90,7 @@ def _whose(runs: Sequence[Run], run: str | None, sweep: str | None) -> str:
         return f"run {runs[0].id[:SHORT_ID]} ({runs[0].name})"
     if sweep is not None:
         return f"the {len(runs)} runs of sweep {sweep}"
-    return (
-        f"the {len(runs)} runs here"
-        if runs
-        else "any run: there are no runs in outputs/ or multirun/ of this directory"
-    )
+    return f"the {len(runs)} runs here" if runs else "any run in outputs/ or multirun/ of this directory"
 
 
 def as_plain(ranking: Ranking, names: Mapping[str, str]) -> dict[str, Any]:

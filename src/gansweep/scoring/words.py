@@ -20,6 +20,8 @@ _DIGEST_LETTERS = (8, 16, 64)
 _FIRST = ("judge", "weights_sha256", "protocol", "n", "splits", "mode", "ema", "precision", "output", "size_px", "seed")
 _DIFFERENCES_SHOWN = 5
 _MOST_DECIMALS = 6
+# (4.1 - 3.9) / 2 is a little less than 0.1.
+_ROUNDING = 1e-9
 
 
 def told_card(card: Card) -> dict[str, Any]:
@@ -49,10 +51,13 @@ def number(value: float, decimals: int | None = None) -> str:
 
 
 def decimals_of(cards: Iterable[Card]) -> int | None:
-    """Return the decimals that show two digits of the narrowest interval; None when no card has an interval."""
+    """Return the decimals that show two digits of the intervals' middle one; None when no card has an interval."""
     halves = [(high - low) / 2 for low, high in (card.interval or (0.0, 0.0) for card in cards)]
-    narrow = min((half for half in halves if 0 < half < math.inf), default=None)
-    return None if narrow is None else min(max(1 - math.floor(math.log10(narrow)), 0), _MOST_DECIMALS)
+    known = sorted(half for half in halves if 0 < half < math.inf)
+    if not known:
+        return None
+    digits = math.floor(math.log10(known[len(known) // 2]) + _ROUNDING)
+    return min(max(1 - digits, 0), _MOST_DECIMALS)
 
 
 def with_interval(card: Card, decimals: int | None = None) -> str:
