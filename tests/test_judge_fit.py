@@ -111,6 +111,15 @@ def test_a_background_is_the_logit_that_stackgan_leaves_out(words: Words) -> Non
     assert score.compute().single == pytest.approx(plain.compute().single, rel=1e-12)
 
 
+def test_classes_may_be_named_by_any_letters(words: Words, draw_flat: Path) -> None:
+    for number, file in enumerate(sorted(draw_flat.glob("*.png"))):
+        place = draw_flat / ("günstig" if number % 2 else "two\u2028lines: x")
+        place.mkdir(exist_ok=True)
+        file.rename(place / file.name)
+    fit(words("name=odd", f"data.path={draw_flat}", "steps=2"))
+    assert used("odd").class_names == ["günstig", "two\u2028lines: x"]
+
+
 class Quarters:
     """Stands for a built-in judge: features are the mean of each colour in each ninth of the picture."""
 

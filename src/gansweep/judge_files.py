@@ -72,21 +72,26 @@ def store(name: str, payload: Payload, date: datetime.date) -> tuple[Path, Weigh
 def _choice(name: str, payload: Payload, sha256: str, date: datetime.date) -> str:
     told = told_of(payload)
     recipe = ", ".join(f"{key} {value}" for key, value in payload["recipe"].items())
-    classes = json.dumps(payload["classes"], ensure_ascii=False)
     lines = [
         f"# A judge fitted by gansweep judge fit: use it as judge={name}. Writes is_{name}, which can be compared with",
         f"# other is_{name} of the same sha256 only. What follows batch_size is told by the weights, and checked.",
         f"# fitted with: {recipe}",
-        f"# classes: {classes}",
+        f"# classes: {_in_yaml(payload['classes'])}",
         f"_target_: {TARGET}",
-        f"name: {json.dumps(name)}",
+        f"name: {_in_yaml(name)}",
         "weights: null              # file; null: the user's cache folder, gansweep/judges",
-        f"sha256: {json.dumps(sha256)}",
+        f"sha256: {_in_yaml(sha256)}",
         "batch_size: null           # images per forward; null: 16 on a CPU, 256 on CUDA",
-        *(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in told.items()),
-        f"date: {json.dumps(date.isoformat())}",
+        *(f"{key}: {_in_yaml(value)}" for key, value in told.items()),
+        f"date: {_in_yaml(date.isoformat())}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _in_yaml(value: object) -> str:
+    """Return a value as YAML in one line: a class may be named after a folder, and that may hold any letter."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isprintable() else json.dumps(value)
 
 
 def _write(path: Path, content: bytes) -> None:
