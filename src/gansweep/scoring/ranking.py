@@ -11,11 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from gansweep.scoring.card import Card, lower_is_better
 from gansweep.scoring.words import differences, order_of_keys
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,8 @@ def run_of(card: Card) -> str:
 
 def places(cards: Sequence[Card]) -> tuple[Place, ...]:
     """Return comparable cards (of one key and measure) with their places, best rank first, then best value."""
+    import numpy as np  # here, as `diff` needs no more than two cards compared
+
     goodness, worse, better, known = _oriented(cards)
     finite = np.isfinite(goodness)
     found: list[tuple[float, float, str, Place]] = []
@@ -150,6 +154,8 @@ def _oriented(cards: Sequence[Card]) -> tuple[np.ndarray, ...]:
 
     And whether there is an interval at all.
     """
+    import numpy as np
+
     values = np.array([card.value for card in cards], dtype=np.float64)
     ends = np.array([card.interval or (math.nan, math.nan) for card in cards], dtype=np.float64).reshape(-1, 2)
     known = np.asarray(np.isfinite(ends).all(axis=1))
