@@ -4,6 +4,9 @@ Layout: the TensorFlow graph of that date as its public PyTorch port names it (9
 1e-3, and a 2048 x 1008 head). It differs from the later Inception v3: average pools leave out the padding, and the last
 block pools by maximum. Batch norm is folded into the convolutions in float64 at loading; the head's bias is left out,
 as in the original score.
+
+The 1 x 1 convolutions that read one block's input run as one. That of an average pool is among them: it trades places
+with the average, which then has fewer channels to go through.
 """
 
 from __future__ import annotations
@@ -43,6 +46,12 @@ class Block:
     branches: tuple[Branch, ...]
     pool: str
     pool_conv: Conv | None = None
+
+    @property
+    def opening(self) -> tuple[Conv, ...]:
+        """The 1 x 1 convolutions of the block's input, that of an average pool last."""
+        narrow = tuple(conv for conv, *_ in self.branches if isinstance(conv, Conv) and conv.kernel == (1, 1))
+        return (*narrow, self.pool_conv) if self.pool == "average" and self.pool_conv else narrow
 
 
 def _narrow(channels: int) -> Conv:
@@ -140,6 +149,22 @@ class FoldedConv(nn.Conv2d):
         return F.relu_(super().forward(input))
 
 
+class Opening(nn.Conv2d):
+    """A block's 1 x 1 convolutions of its input as one, followed by the average pool of the last's outputs and ReLU."""
+
+    def __init__(self, convs: tuple[Conv, ...], channels_in: int, averaged: bool) -> None:
+        super().__init__(channels_in, sum(conv.channels for conv in convs), 1)
+        self.cuts = [conv.channels for conv in convs]
+        self.averaged = averaged
+
+    def parts(self, block_input: Tensor) -> list[Tensor]:
+        """Return each convolution's activations, (N, C, H, W)."""
+        parts = list(self(block_input).split(self.cuts, dim=1))
+        if self.averaged:
+            parts[-1] = F.avg_pool2d(parts[-1], 3, 1, 1, count_include_pad=False)
+        return [F.relu(part) for part in parts]
+
+
 class FidInception(nn.Module):
     """uint8-range float images (N, 3, H, W) → features (N, 2048) → logits (N, 1008) without bias.
 
@@ -149,80 +174,80 @@ class FidInception(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.convs = nn.ModuleDict()
+        # The public port's names: what each module holds, in order; of each convolution the kernel's shape.
+        self.held: dict[str, tuple[str, ...]] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
         channels = 3
         for conv in STEM:
             if conv is not None:
-                channels = self._add(conv.name, conv, channels)
+                self._add(conv.name, conv, channels)
+                channels = conv.channels
         for name, block in BLOCKS.items():
             channels = self._add_block(name, block, channels)
         self.head = nn.Linear(channels, CLASSES, bias=False)
         self.eval().requires_grad_(False)
 
-    def _add(self, name: str, conv: Conv, channels_in: int) -> int:
-        self.convs[name.replace(".", "/")] = FoldedConv(conv, channels_in)
-        return conv.channels
+    def _add(self, name: str, conv: Conv, channels_in: int, apart: bool = True) -> None:
+        self.shapes[name] = (conv.channels, channels_in, *conv.kernel)
+        if apart:
+            self.held[name] = (name,)
+            self.convs[name.replace(".", "/")] = FoldedConv(conv, channels_in)
 
     def _add_block(self, name: str, block: Block, channels_in: int) -> int:
-        total = 0
-        for branch in block.branches:
+        opening, total = block.opening, 0
+        # The branch of a pool without a convolution is empty: it hands on the input's channels.
+        for branch in (*block.branches, (block.pool_conv,) if block.pool_conv else ()):
             channels = channels_in
             for part in branch:
                 fork = part if isinstance(part, tuple) else (part,)
-                channels = sum(self._add(f"{name}.{conv.name}", conv, channels) for conv in fork)
+                for conv in fork:
+                    self._add(f"{name}.{conv.name}", conv, channels, conv not in opening)
+                channels = sum(conv.channels for conv in fork)
             total += channels
-        if block.pool_conv is None:
-            return total + channels_in
-        return total + self._add(f"{name}.{block.pool_conv.name}", block.pool_conv, channels_in)
-
-    def conv_names(self) -> list[str]:
-        """Return the public port's names of the 94 convolutions, in the order they run."""
-        return [name.replace("/", ".") for name in self.convs]
-
-    def conv(self, name: str) -> FoldedConv:
-        """Return the convolution of that name."""
-        return cast(FoldedConv, self.convs[name.replace(".", "/")])
+        self.held[name] = tuple(f"{name}.{conv.name}" for conv in opening)
+        self.convs[name] = Opening(opening, channels_in, block.pool == "average")
+        return total
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Fill the network from the public port's entries (already checked), folding batch norm in float64."""
         with torch.no_grad():
-            for name in self.conv_names():
-                weight, bias = fold_batch_norm(state, name)
-                layer = self.conv(name)
-                layer.weight.copy_(weight)
-                cast(Tensor, layer.bias).copy_(bias)
+            for name, held in self.held.items():
+                weights, biases = zip(*(fold_batch_norm(state, one) for one in held), strict=True)
+                layer = cast(nn.Conv2d, self._layer(name))
+                layer.weight.data = torch.cat(weights).to(layer.weight).contiguous(memory_format=torch.channels_last)
+                cast(Tensor, layer.bias).copy_(torch.cat(biases))
             self.head.weight.copy_(state["fc.weight"])
-        for name in self.conv_names():
-            kernel = self.conv(name).weight
-            kernel.data = kernel.data.contiguous(memory_format=torch.channels_last)
+
+    def _layer(self, name: str) -> nn.Module:
+        return self.convs[name.replace(".", "/")]
 
     def features(self, images: Tensor) -> Tensor:
         """Return pooled features (N, 2048) for float images (N, 3, H, W) in 0..255."""
         x = (resize_tf1(images, SIZE_PX) - 128.0) / 128.0
         x = x.contiguous(memory_format=torch.channels_last)
         for conv in STEM:
-            x = F.max_pool2d(x, 3, 2) if conv is None else self.conv(conv.name)(x)
+            x = F.max_pool2d(x, 3, 2) if conv is None else self._layer(conv.name)(x)
         for name, block in BLOCKS.items():
             x = self._run_block(name, block, x)
         return x.mean(dim=(2, 3))
 
     def _run_block(self, name: str, block: Block, x: Tensor) -> Tensor:
+        opened = dict(zip(block.opening, cast(Opening, self.convs[name]).parts(x), strict=True))
         outputs = []
         for branch in block.branches:
             y = x
             for part in branch:
                 fork = part if isinstance(part, tuple) else (part,)
-                results = [self.conv(f"{name}.{conv.name}")(y) for conv in fork]
+                results = [opened[conv] if conv in opened else self._layer(f"{name}.{conv.name}")(y) for conv in fork]
                 y = results[0] if len(results) == 1 else torch.cat(results, dim=1)
             outputs.append(y)
-        outputs.append(self._pool(name, block, x))
-        return torch.cat(outputs, dim=1)
-
-    def _pool(self, name: str, block: Block, x: Tensor) -> Tensor:
         if block.pool == "halve":
-            return F.max_pool2d(x, 3, 2)
-        average = block.pool == "average"
-        pooled = F.avg_pool2d(x, 3, 1, 1, count_include_pad=False) if average else F.max_pool2d(x, 3, 1, 1)
-        return cast(Tensor, self.conv(f"{name}.branch_pool")(pooled))
+            outputs.append(F.max_pool2d(x, 3, 2))
+        elif block.pool_conv in opened:
+            outputs.append(opened[block.pool_conv])
+        else:
+            outputs.append(self._layer(f"{name}.branch_pool")(F.max_pool2d(x, 3, 1, 1)))
+        return torch.cat(outputs, dim=1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, 1008) for float images (N, 3, H, W) in 0..255."""
@@ -234,11 +259,10 @@ def wanted_entries() -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):
         network = FidInception()
     shapes: dict[str, tuple[int, ...]] = {}
-    for name in network.conv_names():
-        weight = network.conv(name).weight
-        shapes[f"{name}.conv.weight"] = tuple(weight.shape)
+    for name, shape in network.shapes.items():
+        shapes[f"{name}.conv.weight"] = shape
         for part in ("weight", "bias", "running_mean", "running_var"):
-            shapes[f"{name}.bn.{part}"] = (weight.shape[0],)
+            shapes[f"{name}.bn.{part}"] = shape[:1]
     return shapes | {"fc.weight": (CLASSES, FEATURES), "fc.bias": (CLASSES,)}
 
 
