@@ -3,10 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+PEER := .venv-peer
+PEER_READY := $(PEER)/ready
 DEMO_RUN := outputs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint format type test test-gpu bench demo golden wheel clean
+.PHONY: help install lint format type test test-gpu peer-check bench demo golden wheel clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -37,6 +39,18 @@ test: $(READY) lint type ## everything that CI runs: lint, types, tests
 test-gpu: $(READY) ## the tests that need a CUDA device; skipped, and said so, without one
 	$(BIN)/python -m pytest -m gpu -rs
 
+# torch-fidelity imports torchvision, which it does not need for the score (tests/peer/stub stands in for it), and breaks
+# torchmetrics where torchvision is absent: an environment of its own, and --no-deps.
+$(PEER_READY): constraints.txt tests/peer/requirements.txt
+	$(PYTHON) -m venv $(PEER)
+	$(PEER)/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
+	$(PEER)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --requirement tests/peer/requirements.txt
+	$(PEER)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps torch-fidelity==0.4.0
+	@touch $@
+
+peer-check: $(READY) $(PEER_READY) ## hold the score against torch-fidelity, live, in .venv-peer
+	$(BIN)/python tests/peer/check.py
+
 bench: $(READY) ## measure: the step, the cost of tracking, memory, the cache, a profile
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/tracking.py
@@ -60,4 +74,4 @@ demo: $(READY) ## train a small VAE-GAN on emoji (minutes on two cores), score i
 	@echo "look at it:      $(BIN)/gansweep ui"
 
 clean: ## remove .venv and what tools leave; runs stay
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(PEER) build dist .pytest_cache .mypy_cache .ruff_cache

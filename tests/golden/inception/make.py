@@ -1,11 +1,9 @@
 """Make expected.json: what torch-fidelity says of the seeded network, the seeded pictures and a seeded logits table.
 
-Run it in an environment of its own, never in the project's: torch-fidelity imports torchvision, and with it installed
-but torchvision absent torchmetrics can no longer be imported. There: torch, numpy, tqdm, torch-fidelity 0.4.0
-(--no-deps) and torchvision, or any inert package of that name; `src` and `tests/metrics` of this repository on
-PYTHONPATH.
+Run it in the environment that `make peer-check` makes, never in the project's own: torch-fidelity imports torchvision,
+and with it installed but torchvision absent torchmetrics can no longer be imported.
 
-    python tests/golden/inception/make.py
+    PYTHONPATH=src:tests/metrics:tests/peer/stub .venv-peer/bin/python tests/golden/inception/make.py
 
 With --mean-feature it first makes mean_feature.npy anew (the head then changes, and with it every number).
 """
@@ -14,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import platform
 import tempfile
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 from seeded_inception import GOLDEN, MEAN_FEATURE_FILE, logits_table, pictures, seeded_state
 
+COMMAND = "PYTHONPATH=src:tests/metrics:tests/peer/stub .venv-peer/bin/python tests/golden/inception/make.py"
 SPLITS = 4
 SETS = {"64px": (24, 64), "320px": (6, 320)}
 
@@ -49,7 +49,15 @@ def main() -> None:
         features = run(extractor(["2048"], None), pictures(60))
         np.save(MEAN_FEATURE_FILE, features.mean(dim=0).numpy().astype(np.float16))
     network = extractor(["logits_unbiased"], np.load(MEAN_FEATURE_FILE))
-    expected: dict[str, object] = {"torch_fidelity": version, "torch": torch.__version__, "splits": SPLITS}
+    expected: dict[str, object] = {
+        "command": COMMAND,
+        "torch_fidelity": version,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "splits": SPLITS,
+    }
     for name, (count, size_px) in SETS.items():
         logits = run(network, pictures(count, size_px))
         score = isc_features_to_metric(logits, splits=SPLITS if count >= 24 else 2)
