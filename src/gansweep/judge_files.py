@@ -15,12 +15,13 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from gansweep import weights
 from gansweep.config import conf_dir
 from gansweep.config.compose import user_dirs
 from gansweep.errors import UserError
 from gansweep.metrics import inception, lite0
 from gansweep.metrics.fitted import BASES, TARGET, Payload, file_name, judges_folder, payload_bytes, told_of
-from gansweep.metrics.weights import Weights, cache_folder
+from gansweep.metrics.weights import Weights
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 # What Hydra reads as a value, so that judge=NAME would not be a choice.
@@ -156,7 +157,8 @@ def _here(found: bool) -> str:
 
 
 def _has_inception() -> bool:
-    return any((cache_folder() / name).is_file() for name in inception.FILE_NAMES)
+    found = weights.cached()
+    return found is not None and weights.is_right(found)
 
 
 def _has_lite0() -> bool:

@@ -88,7 +88,7 @@ def every_score(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> Text:
                 line = Text.assemble((line.plain, "strike"), _retracted(card))
             lines.append(line)
             if following is None or following.compared() != card.compared():
-                lines.append(Text("  " + measure_in_words(key, card.compared())))
+                lines.append(Text("  " + measure_in_words(key, card.compared(), full=True)))
     return Text("\n").join(lines)
 
 

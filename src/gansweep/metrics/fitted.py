@@ -80,7 +80,7 @@ class FittedJudge:
         self.name, self.key = name, score_key(name)
         self.device = torch.device(device)
         self.precision: Precision = "exact"
-        self.weights = find_fitted(name, weights, sha256)
+        self.weights = find_fitted(name, weights, None if sha256 is None else str(sha256))
         payload = read_payload(self.weights.path)
         _check_recorded(name, recorded, payload)
         self.background: bool = payload["background"]

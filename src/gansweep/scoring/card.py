@@ -117,19 +117,33 @@ def _append(run_dir: Path, line: Mapping[str, Any]) -> None:
 
 
 def cards_of(run_dir: Path) -> list[Card]:
-    """Return the run's cards in the order they were taken, retracted ones among them; torn lines are left out."""
+    """Return the run's cards in the order they were taken, retracted ones too; torn and damaged lines are left out."""
     found: dict[str, Card] = {}
     path = run_dir / CARDS_FILE
     if not path.is_file():
         return []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    # Not splitlines: a name or a reason may hold U+2028, which ends no line of JSON.
+    for text in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
             line = json.loads(text)
             if line.pop("kind") == "card":
-                card = Card(**line)
+                card = _checked(Card(**line))
                 found[card.id] = card
             elif line["id"] in found:
                 found[line["id"]] = dataclasses.replace(found[line["id"]], retracted=str(line["why"]))
         except (ValueError, TypeError, KeyError, AttributeError):
             continue
     return list(found.values())
+
+
+def _checked(card: Card) -> Card:
+    """Return the card; TypeError or ValueError when its line, which people may edit, has something else in a field."""
+    texts: tuple[object, ...] = (card.id, card.key, card.subject["run"], card.subject["checkpoint"])
+    for named in (card.measure, card.subject, card.context):
+        texts += (*named.keys(), *named.values())
+    if not all(isinstance(text, str) for text in texts) or card.retracted is not None:
+        raise TypeError(f"card {card.id}: a text was expected")
+    if not all(isinstance(value, int | float) for value in (card.value, *card.values.values())):
+        raise TypeError(f"card {card.id}: a number was expected")
+    int(card.subject["step"])
+    return card

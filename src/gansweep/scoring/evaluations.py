@@ -12,7 +12,7 @@ from rich.text import Text
 
 from gansweep.runs.rundir import Run
 from gansweep.scoring.card import Card, lower_is_better
-from gansweep.scoring.ranking import Place, Ranking, rankings, tie
+from gansweep.scoring.ranking import Group, Place, Ranking, rankings, tie
 from gansweep.scoring.words import (
     SHORT_ID,
     cut,
@@ -49,12 +49,14 @@ def print_evaluations(rows: Sequence[Row]) -> None:
     ranked = rankings(card for row in rows for card in row.cards)
     print_table(evaluations_table(rows, ranked))
     out = console()
+    for line, keys in _by_measure(ranked).items():
+        out.print(Text(f"{', '.join(keys)}: {line}"), soft_wrap=True)
     for key, ranking in ranked.items():
-        for turn, group in enumerate(ranking.groups):
-            seeds = [card.measure.get("seed", "?") for card in group.cards]
-            line = f"{key}: {measure_in_words(key, group.measure, seeds)}"
-            why = f"≠ {turn} not comparable ({differences_in_words(group.differs)}): " if turn else ""
-            out.print(Text(f"{why}{line}", style="yellow" if turn else ""), soft_wrap=True)
+        for turn, group in list(enumerate(ranking.groups))[1:]:
+            why = f"≠ {turn} not comparable ({differences_in_words(group.differs)}): "
+            out.print(
+                Text(f"{why}{key}: {measure_in_words(key, group.measure, _seeds(group))}", "yellow"), soft_wrap=True
+            )
         for card in ranking.retracted:
             value = with_interval(card, decimals_of([card]))
             line = f"{key}: {value} of step {card.step} is retracted: {one_line(card.retracted or '')}"
@@ -63,6 +65,19 @@ def print_evaluations(rows: Sequence[Row]) -> None:
         if _TIE in _marks(ranking).values():
             note = f"{key}: = a tie with the best, no more apart than the joint noise of the two 95 % intervals"
             out.print(Text(note, style="dim"), soft_wrap=True)
+
+
+def _by_measure(ranked: Mapping[str, Ranking]) -> dict[str, list[str]]:
+    """Return how the reference cards were measured, in words -> the metrics that were measured so."""
+    found: dict[str, list[str]] = {}
+    for key, ranking in ranked.items():
+        for group in ranking.groups[:1]:
+            found.setdefault(measure_in_words(key, group.measure, _seeds(group)), []).append(key)
+    return found
+
+
+def _seeds(group: Group) -> list[str]:
+    return [card.measure.get("seed", "?") for card in group.cards]
 
 
 def evaluations_table(rows: Sequence[Row], ranked: Mapping[str, Ranking]) -> Table:

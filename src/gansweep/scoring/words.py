@@ -18,6 +18,9 @@ _DIGEST = re.compile(r"[0-9a-f]{32,}")
 _DIGEST_LETTERS = (8, 16, 64)
 # What people ask for first; a part that is not here follows in the order of the measure.
 _FIRST = ("judge", "weights_sha256", "protocol", "n", "splits", "mode", "ema", "precision", "output", "size_px", "seed")
+# What the judge and its weights already say, and what is as it always is: `show` and --json tell it.
+_DETAILS = ("network", "classes", "bias", "resize", "scaling", "order", "definition", "base", "scales")
+_USUAL = {"sampling_precision": "fp32", "output": "image"}
 _DIFFERENCES_SHOWN = 5
 _MOST_DECIMALS = 6
 # (4.1 - 3.9) / 2 is a little less than 0.1.
@@ -86,9 +89,13 @@ def conditions(card: Card) -> str:
     return f"{f'n={n}' if n else f'n {NOT_RECORDED}'}, seed {seed or NOT_RECORDED}, step {card.step}"
 
 
-def measure_in_words(key: str, measure: Mapping[str, str], seeds: Iterable[str] = ()) -> str:
-    """Return all of a measure in one line, what matters most first; `seeds`: those of the cards it stands for."""
-    parts = {part: str(text) for part, text in measure.items() if part != "seed"}
+def measure_in_words(key: str, measure: Mapping[str, str], seeds: Iterable[str] = (), full: bool = False) -> str:
+    """Return a measure in one line, what matters most first; `seeds`: those of the cards it stands for.
+
+    Without `full`, what the judge's name and weights say already is left out.
+    """
+    hidden = () if full else (*_DETAILS, *(part for part, text in _USUAL.items() if measure.get(part) == text))
+    parts = {part: str(text) for part, text in measure.items() if part != "seed" and part not in hidden}
     if key == "inception_score" or key.startswith(("inception_score_", "is_")):
         parts = dict.fromkeys(_NEEDED, NOT_RECORDED) | parts
     said = [_said(part, parts) for part in _ordered(parts)]
