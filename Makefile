@@ -66,7 +66,7 @@ wheel: $(READY) ## build the wheel into dist/
 
 demo: $(READY) ## train a small VAE-GAN on emoji (minutes on two cores), score it, show it
 	$(BIN)/gansweep train experiment=demo hydra.run.dir=$(DEMO_RUN)
-	$(BIN)/gansweep eval-is $(DEMO_RUN) judge=lite0 eval.n=500
+	$(BIN)/gansweep eval-is $(DEMO_RUN) judge=lite0 eval.n=500 eval.checkpoints=last
 	@$(BIN)/gansweep show $(DEMO_RUN)
 	@echo
 	@echo "samples:         $$(ls $(DEMO_RUN)/grids/samples/*.png | tail -n 1)"

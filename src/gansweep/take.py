@@ -56,14 +56,15 @@ def take(asked: Measuring, known: Mapping[str, Card], again: bool = False) -> Ta
     judged = [metric for metric in missing if metric != "rec"]
     found: list[tuple[str, str, Result]] = []
     kept = None
+    if "rec" in missing:  # first: it is short, and may be refused
+        output = list(asked.sizes_px)[-1]
+        found += [("rec", output, result) for result in _reconstructed(asked)]
     if judged:
         work = _pass(asked, judged, attempt)
         kept = Kept(work)
         found += _judged(asked, work)
-    if "rec" in missing:
-        output = list(asked.sizes_px)[-1]
-        found += [("rec", output, result) for result in _reconstructed(asked)]
     context = _context(asked, time.perf_counter() - begun)
+    asked_order = list(asked.settings.metrics)
     fresh = tuple(
         Card(
             ids[metric][output, result.key],
@@ -74,7 +75,7 @@ def take(asked: Measuring, known: Mapping[str, Card], again: bool = False) -> Ta
             asked.subject.told(),
             context,
         )
-        for metric, output, result in found
+        for metric, output, result in sorted(found, key=lambda one: asked_order.index(one[0]))
     )
     return Taken((*before, *fresh), fresh, kept)
 
