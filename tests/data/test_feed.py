@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ import torch
 from gansweep.data.batches import Batches
 from gansweep.data.dataset import Dataset
 from gansweep.data.feed import Plain, Resident, open_feed
+from gansweep.data.relations import Listed
+
+from .sets import FIELDS, related
 
 
 @pytest.fixture
@@ -35,6 +39,31 @@ def test_gathered_on_the_device_is_made_on_the_host(dataset: Dataset, kind: str,
         for name, value in here.items():
             assert torch.equal(value, there[name]), (name, index)
             assert value.stride() == there[name].stride()
+
+
+@pytest.mark.parametrize("kind", ["tanh", "zscore"])
+@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize("flip", [True, False])
+def test_columns_and_relations_are_gathered_as_on_the_host(kind: str, channels_last: bool, flip: bool) -> None:
+    people = related()
+    fields = tuple(name for name in FIELDS if not (flip and name.endswith("pose")))
+    options: dict[str, Any] = {"normalize": kind, "flip": flip, "fields": fields, "channels_last": channels_last}
+    batches = Batches(people, people.split("train"), 4, 7, **options)
+    resident, plain = Resident(batches), Plain(batches)
+    for index in (0, 255, 256, 3):
+        here, there = plain.finish(plain.raw(index)), resident.finish(resident.raw(index))
+        assert list(here) == list(there) == ["index", *fields]
+        for name, value in here.items():
+            assert torch.equal(value, there[name]) and value.dtype == there[name].dtype, (name, index)
+            assert value.stride() == there[name].stride(), name
+
+
+def test_only_the_side_that_is_learnt_from_goes_to_the_device() -> None:
+    people = related()
+    train = people.split("train")
+    assert Batches(people, train, 4, 0, fields=("image", "pair_target.image")).reach().tolist() == train.tolist()
+    leaky = dataclasses.replace(people, relations={"target": Listed(np.zeros(36, dtype=np.int64))})
+    assert len(Batches(leaky, train, 4, 0, fields=("target.image",)).reach()) == 36
 
 
 def test_what_comes_from_outside_the_step_is_small(dataset: Dataset) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -71,6 +71,47 @@ def test_a_large_set_is_held_in_a_file_without_a_name(mine: Any, tmp_path: Path)
     assert isinstance(dataset.images, np.memmap)
     assert dataset.images[:, 0, 0, 0].tolist() == list(range(10))
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+class Related(Things):
+    """Things with a second size, a clip, a mask, and a partner."""
+
+    relations: ClassVar[Any] = {"next": [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]}
+
+    def __getitem__(self, number: int) -> Any:
+        pixels = {"image_4": (3, 4, 4), "frames": (2, 3, 4, 4), "mask": (1, 8, 8)}
+        more = {name: np.full(shape, number, dtype=np.uint8) for name, shape in pixels.items()}
+        return {**super().__getitem__(number), **more, "embedding": np.full(5, number / 2)}
+
+
+def test_further_pictures_and_relations_are_used_like_any_other(mine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["mylab"], "Things", Related)
+    dataset = open_data(mine(limit=10, val_fraction=0))
+    fields = ("image", "image_4", "next.frames", "mask", "next.embedding", "next.index")
+    batch = Batches(dataset, dataset.split("train"), 5, 0, fields=fields, normalize="unit").batch(1)
+    rows, after = batch["index"], batch["next.index"]
+    assert torch.equal(after, (rows + 1) % 10)
+    assert torch.equal((batch["image_4"][:, 0, 0, 0] * 255).round().long(), rows)
+    assert torch.equal((batch["next.frames"][:, 1, 2, 3, 3] * 255).round().long(), after)
+    assert torch.equal(batch["mask"][:, 0, 7, 7].long(), rows) and batch["next.frames"].shape == (5, 2, 3, 4, 4)
+    assert torch.equal(batch["next.embedding"][:, 4] * 2, after.float())
+
+
+def test_an_item_left_out_is_nobodys_partner(mine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["mylab"], "Things", Related)
+    dataset = open_data(mine(limit=6, val_fraction=0))
+    with pytest.raises(
+        UserError, match=r"picture \d of .* has no 'next': among the 6 training pictures none is listed"
+    ):
+        Batches(dataset, dataset.split("train"), 2, 0, fields=("next.image",))
+
+
+@pytest.mark.parametrize("relations", [{"next": [1, 2]}, {"next": [10] * 10}, {"next": [0.5] * 10}])
+def test_relations_that_lead_nowhere_are_told(mine: Any, relations: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Related, "relations", relations)
+    monkeypatch.setattr(sys.modules["mylab"], "Things", Related)
+    with pytest.raises(UserError, match=r"the relation 'next' must be 10 item numbers from 0 to 9"):
+        open_data(mine())
 
 
 def without_image(item: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from data.sets import FIELDS, related
 from gansweep.data.batches import Batches
 from gansweep.data.dataset import Dataset
 from gansweep.data.feed import Plain, Resident, Streamed, open_feed
@@ -44,6 +45,23 @@ def test_batches_are_those_made_on_the_host(feed: Any, kind: str, channels_last:
             assert value.stride() == there[name].stride()
         # The CPU's division may round its last bit differently.
         torch.testing.assert_close(there["image"].cpu(), on_host.raw(index)["image"], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("feed", [Resident, Streamed])
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_columns_and_relations_are_those_made_on_the_host(feed: Any, channels_last: bool) -> None:
+    people = related()
+    given: dict[str, Any] = {"fields": FIELDS, "channels_last": channels_last}
+    batches = Batches(people, people.split("train"), 4, 7, device="cuda", **given)
+    on_host = Batches(people, people.split("train"), 4, 7, **given)
+    plain, ours = Plain(batches), feed(batches)
+    for index in ORDER:
+        here, there = plain.finish(plain.raw(index)), ours.finish(ours.raw(index))
+        assert here.keys() == there.keys()
+        for name, value in here.items():
+            assert there[name].is_cuda and torch.equal(value, there[name]), (name, index)
+            assert value.stride() == there[name].stride(), name
+            torch.testing.assert_close(there[name].cpu(), on_host.batch(index)[name], rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("feed", [Resident, Streamed])

@@ -22,6 +22,7 @@ from filelock import FileLock, SoftFileLock, Timeout
 from numpy.typing import NDArray
 
 from gansweep.data.bad import BadFile, judge
+from gansweep.data.columns import Column, in_memory, read_column
 from gansweep.data.dataset import Dataset, Fields
 from gansweep.data.pack import FORMAT, pack
 from gansweep.data.source import Source
@@ -63,7 +64,7 @@ def open_cached(source: Source, *, progress: bool) -> Dataset:
         manifest = _build(source, place, progress)
     else:
         _judge(source, manifest)
-    return load(place, manifest, source.cfg)
+    return load(place, manifest, source)
 
 
 def read_manifest(place: Path) -> dict[str, Any] | None:
@@ -80,12 +81,12 @@ def read_manifest(place: Path) -> dict[str, Any] | None:
     return manifest if whole else None
 
 
-def load(place: Path, manifest: dict[str, Any], cfg: DataSettings) -> Dataset:
-    """Open a whole packed set: its images mapped read-only, or in memory when they take at most data.ram_limit_mb."""
+def load(place: Path, manifest: dict[str, Any], source: Source) -> Dataset:
+    """Open a whole packed set: images and columns in memory up to data.ram_limit_mb of them, mapped read-only beyond.
+
+    Each is one or the other as a whole; columns come first, because they are small but for further pictures.
+    """
     images: NDArray[np.uint8] = np.load(place / "images.npy", mmap_mode="r", allow_pickle=False)
-    if images.nbytes <= cfg.ram_limit_mb * 2**20:
-        images = np.array(images)
-        images.setflags(write=False)
     fields: Fields = {"box": np.load(place / "box.npy", allow_pickle=False)}
     if manifest["labels"]:
         fields["label"] = np.load(place / "label.npy", allow_pickle=False)
@@ -96,15 +97,25 @@ def load(place: Path, manifest: dict[str, Any], cfg: DataSettings) -> Dataset:
     for name, key in (("caption", "captions"), ("tags", "tags")):
         if any(row[key] for row in rows):
             fields[name] = [row[key] for row in rows]
+    room = source.cfg.ram_limit_mb * 2**20
+    for name in manifest.get("columns", ()):  # sets packed before there were any have none
+        fields[name], room = _within(room, read_column(place, name))
+    pixels, _ = _within(room, images)
     return Dataset(
-        images=images,
+        images=pixels,
         fields=fields,
         label_names=manifest["labels"],
         fingerprint=manifest["fingerprint"],
         manifest=manifest,
         source=manifest["source"],
-        val_fraction=cfg.val_fraction,
+        val_fraction=source.cfg.val_fraction,
+        relations=source.relations(fields),
     )
+
+
+def _within(room: int, column: Column) -> tuple[Any, int]:
+    """Return the column, in memory if it fits into `room` bytes, and the room that is left."""
+    return (in_memory(column), room - column.nbytes) if column.nbytes <= room else (column, room)
 
 
 def _build(source: Source, place: Path, progress: bool) -> dict[str, Any]:

@@ -14,7 +14,7 @@ Words = tuple[Sequence[str], Sequence[str], str | None]
 
 
 class Content:
-    """Adds up a set picture by picture: SHA-256 over pixels, boxes, captions, tags, labels; exact sums of pixels.
+    """Adds up a set picture by picture: SHA-256 over pixels, columns, boxes, captions, tags, labels; sums of pixels.
 
     Paths and groups do not enter, so that the same pictures elsewhere have the same fingerprint.
     """
@@ -23,9 +23,14 @@ class Content:
         self._digest = hashlib.sha256()
         self._counts = np.zeros((channels, 256), dtype=np.int64)
 
-    def add(self, pixels: NDArray[np.uint8], raw: bytes | None = None) -> None:
-        """Take in one picture, uint8 (C, H, W); `raw` are its bytes where the caller has them already."""
+    def add(self, pixels: NDArray[np.uint8], raw: bytes | None = None, more: Iterable[bytes] = ()) -> None:
+        """Take in one picture, uint8 (C, H, W), and digests of its further columns in the order of their names.
+
+        `raw` are its bytes where the caller has them already.
+        """
         self._digest.update(pixels.tobytes() if raw is None else raw)
+        for digest in more:
+            self._digest.update(digest)
         for counts, plane in zip(self._counts, pixels, strict=True):
             counts += np.bincount(plane.reshape(-1), minlength=256)
 

@@ -12,10 +12,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from gansweep.data.batches import Batches
-from gansweep.data.normalize import normalize
+from gansweep.data.batches import OWN, Batches, cast, normalized
+from gansweep.data.columns import Column, Kind, Repeated, take
 
 # Share of the free device memory that a data set may take; the rest is for activations, which come later.
 _SHARE = 0.4
@@ -36,7 +37,7 @@ class Feed(Protocol):
         """Return what batch `index` is made of."""
 
     def finish(self, raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the batch: `image` float (B, C, H, W), other fields, `index`; device work alone."""
+        """Return the batch: `index` and the fields, as `Batches.batch`; device work alone."""
 
 
 class Plain:
@@ -59,44 +60,53 @@ class Resident:
 
     def __init__(self, batches: Batches) -> None:
         self.batches, self.device = batches, batches.device
-        rows, images = batches.rows, batches.dataset.images
-        count, channels, height, width = len(rows), *images.shape[1:]
-        # Channels innermost: a gathered batch then has the layout that convolutions want.
-        self._pixels = torch.empty((count, height, width, channels), dtype=torch.uint8, device=self.device)
-        for at in range(0, count, _ROWS):
-            part = np.ascontiguousarray(images[rows[at : at + _ROWS]].transpose(0, 2, 3, 1))
-            self._pixels[at : at + len(part)].copy_(torch.from_numpy(part))
-        self._rows = torch.from_numpy(np.ascontiguousarray(rows)).to(self.device)
-        self._columns = {
-            name: torch.from_numpy(np.ascontiguousarray(batches.dataset.column(name)[rows])).to(self.device)
-            for name in batches.fields
-            if name != "image"
-        }
+        kept = batches.reach() if batches.relations else batches.rows
+        columns = {part.column: part.kind for part in batches.parts if part.column != "index"}
+        self._columns = {name: self._brought(name, kind, kept) for name, kind in columns.items()}
+        self._rows = torch.from_numpy(np.ascontiguousarray(kept)).to(self.device)
         # Row numbers of the data set → places among those kept here.
         self._places = np.full(batches.dataset.count, -1, dtype=np.int64)
-        self._places[rows] = np.arange(count)
-        self._chunk: tuple[int, Tensor, Tensor] | None = None
+        self._places[kept] = np.arange(len(kept))
+        self._chunk: tuple[int, dict[str, Tensor]] | None = None
+
+    def _brought(self, name: str, kind: Kind, kept: NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
+        """Return a column on the device, and the place in it of every kept row where rows share values."""
+        column, of = self.batches.dataset.stored(name), None
+        if isinstance(column, Repeated):
+            of = torch.from_numpy(column.of[kept]).to(self.device)
+            kept = np.arange(len(column.values))
+        values = column.values if isinstance(column, Repeated) else column
+        inner = _inner(kind, values.ndim)
+        shape = [len(kept), *(values.shape[axis] for axis in inner[1:])]
+        dtype = torch.from_numpy(np.empty(0, values.dtype)).dtype
+        held = torch.empty(shape, dtype=dtype, device=self.device)
+        for at in range(0, len(kept), _ROWS):
+            part = np.ascontiguousarray(np.take(values, kept[at : at + _ROWS], axis=0).transpose(inner))
+            held[at : at + len(part)].copy_(torch.from_numpy(part))
+        return held, of
 
     def raw(self, index: int) -> dict[str, Tensor]:
-        """Return batch `index` as places (B) int64 and mirrorings (B) bool, both on the device."""
+        """Return batch `index` on the device: places (B) int64, one for each relation too, and mirrorings (B) bool."""
         number, at = divmod(index, _CHUNK)
         if self._chunk is None or self._chunk[0] != number:
             wanted = range(number * _CHUNK, (number + 1) * _CHUNK)
-            places = np.stack([self._places[self.batches.rows_of(n)] for n in wanted])
-            mirrored = np.stack([self.batches.mirrored(n) for n in wanted])
-            self._chunk = (number, upload(places, self.device), upload(mirrored, self.device))
-        return {"place": self._chunk[1][at], "mirrored": self._chunk[2][at]}
+            whose = [self.batches.whose(n) for n in wanted]
+            host = {_place(name): np.stack([self._places[one[name]] for one in whose]) for name in whose[0]}
+            host["mirrored"] = np.stack([self.batches.mirrored(n) for n in wanted])
+            self._chunk = (number, {name: upload(values, self.device) for name, values in host.items()})
+        return {name: values[at] for name, values in self._chunk[1].items()}
 
     def finish(self, raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Gather, mirror, normalise."""
-        place = raw["place"]
-        batch = {"index": self._rows.index_select(0, place)}
-        for name in self.batches.fields:
-            if name == "image":
-                pixels = self._pixels.index_select(0, place).permute(0, 3, 1, 2)
-                batch[name] = _pictures(pixels, raw["mirrored"], self.batches)
-            else:
-                batch[name] = self._columns[name].index_select(0, place)
+        batch = {"index": self._rows.index_select(0, raw[_place(OWN)])}
+        for part in self.batches.parts:
+            place = raw[_place(part.relation)]
+            if part.column == "index":
+                batch[part.name] = self._rows.index_select(0, place)
+                continue
+            held, of = self._columns[part.column]
+            values = held.index_select(0, place if of is None else of.index_select(0, place))
+            batch[part.name] = _made(values, part.kind, raw["mirrored"], self.batches)
         return batch
 
 
@@ -127,28 +137,45 @@ class Streamed:
 
     def _fetch(self, index: int) -> tuple[dict[str, Tensor], torch.cuda.Event]:
         batches = self.batches
-        rows = batches.rows_of(index)
-        host: dict[str, Any] = {"mirrored": batches.mirrored(index), "index": rows}
-        for name in batches.fields:
-            source = batches.dataset.images if name == "image" else batches.dataset.column(name)
-            taken = np.take(source, rows, axis=0)
-            host[name] = taken.transpose(0, 2, 3, 1) if name == "image" else taken
+        whose = batches.whose(index)
+        host: dict[str, Any] = {"mirrored": batches.mirrored(index), "index": whose[OWN]}
+        for part in batches.parts:
+            rows = whose[part.relation]
+            taken = rows if part.column == "index" else take(batches.dataset.stored(part.column), rows)
+            host[part.name] = taken.transpose(_inner(part.kind, taken.ndim))
         with torch.cuda.stream(self._stream):
             tensors = {name: upload(np.ascontiguousarray(array), self.device) for name, array in host.items()}
             return tensors, self._stream.record_event()
 
     def finish(self, raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Mirror and normalise."""
-        batch = {name: value for name, value in raw.items() if name not in ("image", "mirrored")}
-        batch["image"] = _pictures(raw["image"].permute(0, 3, 1, 2), raw["mirrored"], self.batches)
+        batch = {"index": raw["index"]}
+        for part in self.batches.parts:
+            batch[part.name] = _made(raw[part.name], part.kind, raw["mirrored"], self.batches)
         return batch
 
 
-def _pictures(pixels: Tensor, mirrored: Tensor, batches: Batches) -> Tensor:
+def _inner(kind: Kind, axes: int) -> tuple[int, ...]:
+    """Return the order in which a column's axes are kept: channels innermost, as convolutions want them gathered."""
+    return (0, 2, 3, 1) if kind == "picture" and axes == 4 else tuple(range(axes))
+
+
+def _place(relation: str) -> str:
+    return f"place.{relation}" if relation else "place"
+
+
+def _made(values: Tensor, kind: Kind, mirrored: Tensor, batches: Batches) -> Tensor:
+    """Make a field of what was gathered, as `Batches.batch` does of the same bytes."""
+    if kind == "plain":
+        return cast(values, kind, batches.dtype)
+    pixels = values.permute(0, 3, 1, 2) if kind == "picture" and values.ndim == 4 else values
     if batches.flip:
-        pixels = torch.where(mirrored[:, None, None, None], pixels.flip(3), pixels)
-    layout = torch.channels_last if batches.channels_last else torch.contiguous_format
-    return normalize(pixels.contiguous(memory_format=layout), batches.normalize, batches.dtype)
+        pixels = torch.where(mirrored.view(-1, *[1] * (pixels.ndim - 1)), pixels.flip(-1), pixels)
+    if kind == "map":
+        return cast(pixels, kind, batches.dtype)
+    laid_out = batches.channels_last and pixels.ndim == 4
+    layout = torch.channels_last if laid_out else torch.contiguous_format
+    return normalized(pixels.contiguous(memory_format=layout), batches.normalize, batches.dtype)
 
 
 def upload(array: Any, device: torch.device) -> Tensor:
@@ -161,6 +188,14 @@ def open_feed(batches: Batches) -> Feed:
     """Return the feed that fits the batches' device: on CUDA the whole set is there if free memory allows, measured."""
     if batches.device.type != "cuda":
         return Plain(batches)
-    one = int(np.prod(batches.dataset.images.shape[1:]))
+    kept = batches.reach() if batches.relations else batches.rows
+    columns = {part.column: part for part in batches.parts if part.column != "index"}
+    needed = sum(_bytes(batches.dataset.stored(name), len(kept)) for name in columns)
     free, _ = torch.cuda.mem_get_info(batches.device)
-    return Resident(batches) if len(batches.rows) * one <= _SHARE * free else Streamed(batches)
+    return Resident(batches) if needed <= _SHARE * free else Streamed(batches)
+
+
+def _bytes(column: Column, rows: int) -> int:
+    if isinstance(column, Repeated):
+        return column.nbytes
+    return rows * int(np.prod(column.shape[1:])) * column.dtype.itemsize

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gansweep.data.bad import BadFile
+from gansweep.data.columns import ColumnWriters
 from gansweep.data.content import Content
 from gansweep.data.progress import packing_bar
 from gansweep.data.source import BadPicture, Item, Picture, Source
@@ -35,8 +36,8 @@ Shape = tuple[int, int, int]
 def pack(source: Source, folder: Path, *, progress: bool) -> tuple[dict[str, Any], list[BadFile]]:
     """Decode all items of `source` into `folder` and return the manifest (also written, last) and the unusable ones.
 
-    The folder holds images.npy (uint8 N, C, H, W), box.npy, label.npy where there are labels, rows.jsonl and
-    manifest.json, each flushed to the disk. Raises UserError when the disk has no room.
+    The folder holds images.npy (uint8 N, C, H, W), box.npy, label.npy where there are labels, a file or two for every
+    further column, rows.jsonl and manifest.json, each flushed to the disk. Raises UserError when the disk has no room.
     """
     listing = source.items()
     check_room(folder, len(listing.items), source.cfg.channels, source.cfg.size)
@@ -106,6 +107,7 @@ def _pack(
     kept: list[Item] = []
     boxes: list[tuple[int, ...]] = []
     bad: list[BadFile] = []
+    columns = ColumnWriters(folder)
     with (folder / "images.npy").open("wb") as out:
         write_header(out, len(items), shape)
         for item, outcome in decoded(source, items, progress=progress):
@@ -115,7 +117,7 @@ def _pack(
             pixels = _checked(outcome, shape, item)
             raw = pixels.tobytes()
             out.write(raw)
-            content.add(pixels, raw)
+            content.add(pixels, raw, columns.add(outcome.columns, item.id))
             kept.append(item)
             boxes.append(outcome.box)
         out.seek(0)
@@ -132,6 +134,7 @@ def _pack(
         "count": len(kept),
         "shape": [len(kept), *shape],
         "labels": label_names,
+        "columns": columns.finish(),
         "skipped": [one.as_dict() for one in bad],
         **content.moments(),
         "fingerprint": content.fingerprint(),

@@ -7,11 +7,14 @@ A reader is reached by `data._target_`. It lists what it has (`items`), decodes 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gansweep.data.relations import Relation
 
 if TYPE_CHECKING:
     from gansweep.config.settings import DataSettings
@@ -37,10 +40,15 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Pixels, uint8 (C, H, W), and which part is picture, not padding: left, top, right, bottom in px."""
+    """Pixels, uint8 (C, H, W), and which part is picture, not padding: left, top, right, bottom in px.
+
+    `columns` are further fields of it: whole numbers, floats and vectors of them, or pixels (uint8 or weights as
+    floats, three axes or more). All pictures of a set have the same ones, of one shape and type.
+    """
 
     pixels: Pixels
     box: Box
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
 
 class BadPicture(Exception):
@@ -66,6 +74,12 @@ class Source(ABC):
     pixel_keys: ClassVar[tuple[str, ...]] = ()
     """Settings that change what is packed: with the stamp they make the cache's key."""
 
+    licence: ClassVar[str] = ""
+    """Under which terms the pictures may be used; "" when only their owner knows."""
+
+    procedural: ClassVar[bool] = False
+    """Whether the pictures are made by a program and show nothing that exists."""
+
     def __init__(self, cfg: DataSettings) -> None:
         self.cfg = cfg
 
@@ -88,3 +102,7 @@ class Source(ABC):
     @abstractmethod
     def describe(self) -> str:
         """Say in one line what the set is, with version and licence where they are known."""
+
+    def relations(self, fields: Mapping[str, Any]) -> Mapping[str, Relation]:
+        """Return relations beyond those of every set (or in their place), made of the packed fields; not packed."""
+        return {}

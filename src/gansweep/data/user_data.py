@@ -1,12 +1,16 @@
 """`data._target_=mylab.Things`: a data set of the user's own, read once, then used like any packed one.
 
 Anything with `__len__` and `__getitem__` will do whose items are dictionaries with an "image": uint8 (C, H, W) as
-tensor or array, or floats in the range of data.normalize. Other entries become fields. Nothing is kept on disk between
-runs, because nothing tells whether such a set has changed.
+tensor or array, or floats in the range of data.normalize. Other entries become fields: numbers, vectors, further
+pictures (uint8 with three axes or more), maps (floats with as many, or named mask). `relations` of the set, name to a
+list with an item number for each item, name other items. Nothing is kept on disk between runs, because nothing tells
+whether such a set has changed.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import tempfile
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -21,6 +25,7 @@ from gansweep.data.content import Content
 from gansweep.data.dataset import Dataset
 from gansweep.data.normalize import invertible, to_uint8
 from gansweep.data.progress import packing_bar
+from gansweep.data.relations import NOBODY, Listed
 from gansweep.data.source import Item
 from gansweep.data.split import limited
 from gansweep.errors import UserError
@@ -46,6 +51,7 @@ def open_user_data(maker: Any, cfg: DataSettings, *, progress: bool) -> Dataset:
     numbers = [int(item.id) for item in limited(named, cfg.limit)]
     images = _room(len(numbers), cfg)
     rows: list[Mapping[str, Any]] = []
+    kept: list[int] = []
     bad: list[BadFile] = []
     with packing_bar(progress) as bar:
         for number in bar.track(numbers, description=f"reading {cfg.name}"):
@@ -56,9 +62,11 @@ def open_user_data(maker: Any, cfg: DataSettings, *, progress: bool) -> Dataset:
                 continue
             _check_fields(item, first, number, cfg)
             images[len(rows)] = _pixels(item["image"], cfg, number)
+            kept.append(number)
             rows.append({"group": f"{number:09d}", **{key: value for key, value in item.items() if key != "image"}})
     judge(bad, len(numbers), cfg.on_bad, cfg.max_bad_fraction, announce=True)
-    return _dataset(images[: len(rows)], rows, bad, things, cfg)
+    relations = _relations(things, kept, cfg)
+    return dataclasses.replace(_dataset(images[: len(rows)], rows, bad, things, cfg), relations=relations)
 
 
 def _made(maker: Any, cfg: DataSettings) -> Any:
@@ -146,7 +154,7 @@ def _dataset(
     others = sorted(name for name in fields if name != "group")
     content.finish(
         np.zeros((0, 4), dtype=np.int16),
-        (([f"{name}={fields[name][row]}" for name in others], (), None) for row in range(len(rows))),
+        (([f"{name}={_told(fields[name][row])}" for name in others], (), None) for row in range(len(rows))),
     )
     images.setflags(write=False)
     source = f"{cfg.target} ({len(rows):,} items)"
@@ -175,4 +183,30 @@ def _field(values: list[Any], name: str, cfg: DataSettings) -> Any:
         raise UserError(f"{cfg.target}: the field '{name}' is not of one shape in all items ({error})") from error
     if column.dtype.kind not in "biuf":
         raise UserError(f"{cfg.target}: the field '{name}' is {column.dtype}; give numbers or text")
-    return column.astype(np.int64) if column.dtype.kind in "iu" else column
+    if column.dtype.kind not in "iu" or (column.dtype == np.uint8 and column.ndim >= 4):
+        return column
+    return column.astype(np.int64)
+
+
+def _told(value: Any) -> Any:
+    """Return what the fingerprint takes in of a field's value: arrays are printed with gaps."""
+    return hashlib.sha256(value.tobytes()).hexdigest() if isinstance(value, np.ndarray) else value
+
+
+def _relations(things: Any, kept: list[int], cfg: DataSettings) -> dict[str, Listed]:
+    """Return the set's own relations, from item numbers to rows; items that were left out are nobody's partner."""
+    given = getattr(things, "relations", None) or {}
+    if not isinstance(given, Mapping):
+        raise UserError(f"{cfg.target}: relations must map names to lists of item numbers, not {type(given).__name__}")
+    places = np.full(len(things), NOBODY, dtype=np.int64)
+    places[kept] = np.arange(len(kept))
+    relations = {}
+    for name, partners in given.items():
+        numbers = np.asarray(partners)
+        fits = numbers.shape == (len(things),) and numbers.dtype.kind in "iu"
+        if not fits or not (numbers.min() >= 0 and numbers.max() < len(things)):
+            raise UserError(
+                f"{cfg.target}: the relation '{name}' must be {len(things)} item numbers from 0 to {len(things) - 1}"
+            )
+        relations[str(name)] = Listed(places[numbers[kept]])
+    return relations

@@ -12,6 +12,7 @@ from gansweep.data import open_data
 from gansweep.data.bad import BadFile, judge
 from gansweep.data.cache import place_of, read_manifest
 from gansweep.data.checks import check_settings, reader_class
+from gansweep.data.columns import row_digest
 from gansweep.data.content import Content
 from gansweep.data.dataset import Dataset
 from gansweep.data.pack import decoded
@@ -121,8 +122,9 @@ def _sample(dataset: Dataset) -> list[int]:
 
 def _content_of(dataset: Dataset) -> str:
     content = Content(dataset.channels)
-    for picture in dataset.images:
-        content.add(picture)
+    columns = [dataset.stored(name) for name in sorted(dataset.manifest.get("columns", ()))]
+    for row, picture in enumerate(dataset.images):
+        content.add(picture, more=[row_digest(column, row) for column in columns])
     nothing: list[list[str]] = [[]] * dataset.count
     captions, tags = dataset.fields.get("caption", nothing), dataset.fields.get("tags", nothing)
     labels: list[str | None] = [None] * dataset.count
