@@ -182,7 +182,7 @@ def _record(run: Run, taken: Taken, step: int) -> None:
     """Write the fresh cards to their run, and what they say to what its tracker will get."""
     for card in taken.fresh:
         append(run.dir, card)
-        note(run, card.points(), step, tags=card.tags())
+        note(run, card.points(), step)
 
 
 def _finish(run: Run, done: Sequence[Evaluation]) -> None:
@@ -198,7 +198,10 @@ def _finish(run: Run, done: Sequence[Evaluation]) -> None:
             from gansweep.scoring.plot import plot_scores  # matplotlib takes its time
 
             plots.append(plot_scores({run.name: of_key}, key, run.dir / "scores" / f"{key}.png"))
-    note(run, {}, 0, tags=best_tags(cards, fresh), files=plots)
+    # A tag is one for the run, a curve's last value that of its last step: the tags are that step's.
+    last = {card.key: card.tags() for card in sorted(fresh, key=lambda card: card.step)}
+    tags = {tag: text for of_key in last.values() for tag, text in of_key.items()}
+    note(run, {}, 0, tags=tags | best_tags(cards, fresh), files=plots, artifact_dir="scores")
     send(run, _drain_s(run))
 
 

@@ -64,7 +64,7 @@ def take(asked: Measuring, known: Mapping[str, Card], again: bool = False) -> Ta
         kept = Kept(work)
         found += _judged(asked, work)
     context = _context(asked, time.perf_counter() - begun)
-    asked_order = list(asked.settings.metrics)
+    asked_order: list[str] = [*asked.settings.metrics]
     fresh = tuple(
         Card(
             ids[metric][output, result.key],

@@ -253,6 +253,7 @@ def annotate(
     *,
     tags: Mapping[str, str] | None = None,
     files: Sequence[Path] = (),
+    artifact_dir: str = "",
     drain_s: float = 20.0,
     report: Report = say,
 ) -> bool:
@@ -260,7 +261,7 @@ def annotate(
 
     A value given again later is a second point of the metric: the newer one counts.
     """
-    note(run, values, step, tags=tags, files=files)
+    note(run, values, step, tags=tags, files=files, artifact_dir=artifact_dir)
     return send(run, drain_s, report)
 
 
@@ -271,6 +272,7 @@ def note(
     *,
     tags: Mapping[str, str] | None = None,
     files: Sequence[Path] = (),
+    artifact_dir: str = "",
 ) -> None:
     """Add to a run's record what `send` will send: from here on it cannot be lost."""
     with rundir.locked(run.dir):  # a score and its protocol stand together, whoever else scores this run now
@@ -280,7 +282,7 @@ def note(
         for path in files:
             absolute = path.absolute()
             inside = absolute.is_relative_to(run.dir)
-            spool.append("file", path=str(absolute.relative_to(run.dir) if inside else absolute), to="")
+            spool.append("file", path=str(absolute.relative_to(run.dir) if inside else absolute), to=artifact_dir)
         if tags:
             spool.append("tags", tags=dict(tags))
         spool.close()

@@ -24,6 +24,8 @@ DEFINITION = "1"
 # Another seed draws other samples of the same thing: it tells two cards apart and keeps none from being compared.
 _NOT_COMPARED = ("seed",)
 _LOWER_IS_BETTER = ("fid", "kid")
+# What a card tells and no curve needs.
+_NO_CURVE = ("single", "bias_slope", "infinity_line", "line_slope", "slope")
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,11 @@ class Card:
         return {part: text for part, text in self.measure.items() if part not in _NOT_COMPARED}
 
     def points(self) -> dict[str, float]:
-        """Return what a tracker gets: the value under the key, each further number under `<key>_<name>`."""
-        further = {f"{self.key}_{name}": value for name, value in self.values.items() if not math.isnan(value)}
-        return {self.key: self.value, **further}
+        """Return what a tracker gets: the value under the key, further numbers worth a curve under `<key>_<name>`."""
+        curves = {name: value for name, value in self.values.items() if name not in _NO_CURVE}
+        return {self.key: self.value} | {
+            f"{self.key}_{name}": value for name, value in curves.items() if not math.isnan(value)
+        }
 
     def tags(self) -> dict[str, str]:
         """Return what a tracker is told of how the score was taken, as tags `gansweep.<key>.<part>`."""

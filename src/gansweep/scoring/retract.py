@@ -28,7 +28,7 @@ def retract_card(card_id: str, why: str) -> str:
     for run, card in [pair for pair in found if pair[1].retracted is None] or found[:1]:
         retract(run.dir, card, reason)
         tags = {f"gansweep.{card.key}.retracted": f"{card.id}: {reason}", **_best_now(run, card.key)}
-        annotate(run, {}, card.step, tags=tags, files=_drawn_anew(run, card.key))
+        annotate(run, {}, card.step, tags=tags, files=_drawn_anew(run, card.key), artifact_dir="scores")
     run, card = found[0]
     what = f"{card.key} of run {run.id[:SHORT_ID]} ({run.name}), step {card.step}"
     return f"card {card.id} ({what}) is retracted: {reason}"
