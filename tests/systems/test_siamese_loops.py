@@ -11,9 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engine.tape import Tape
 from engine.test_vows import Vows
 from gansweep.config.settings import PhaseTiming
+from gansweep.engine.drive import Eager
+from gansweep.engine.graph import Graph
 from gansweep.engine.noise import Noise
+from gansweep.runs.meter import Meter
 from small import engine, timetable
 from systems.test_siamese import CODES_SCALES, SCALES, SHARED, batch, codes, siamese
 
@@ -189,3 +193,20 @@ def test_a_step_reads_nothing_back_and_draws_only_from_its_own_streams(name: str
             metrics = ours.step(step, plan.at(step), [x])
     assert all(torch.isfinite(value) for value in metrics.values()), metrics
     assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("name", ["all terms, contour", "clipped critic", "27 July"])
+def test_recorded_steps_are_the_eager_ones_learning_and_watching(name: str) -> None:
+    tape, runs = Tape(), []
+    for wrap in (lambda ours: Graph(ours, dict, tape), lambda ours: Eager(ours, dict)):
+        torch.manual_seed(0)
+        ours = CASES[name]()
+        plan, meter, driver = timetable(ours.system, SLOWER), Meter(), wrap(ours)
+        for step in range(STEPS):
+            driver.take(step, plan.at(step), [batch(ours.system, seed=step)], meter)
+        runs.append((ours.tensors(), meter.read()))
+    assert tape.recordings == 2  # a step in which D learns, and one in which it is looked at
+    (left, told), (right, asked) = runs
+    assert told == pytest.approx(asked, rel=1e-9, abs=1e-12)
+    for key, value in left.items():
+        torch.testing.assert_close(value, right[key], rtol=1e-9, atol=1e-11, msg=key)
