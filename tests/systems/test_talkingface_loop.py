@@ -1,4 +1,4 @@
-"""The talking face against loops written by hand, in float64; the vows; what its file of settings makes."""
+"""The talking face against loops written by hand, in float64, to the last bit; the vows; windows of adversaries."""
 
 from __future__ import annotations
 
@@ -9,16 +9,6 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
-
-from gansweep.assemble import check
-from gansweep.build import build_system
-from gansweep.config.compose import session, to_settings
-from gansweep.config.settings import PhaseTiming, Settings
-from gansweep.engine.noise import Noise
-from gansweep.errors import UserError
-from gansweep.system import System
-from small import engine, timetable
 from test_talkingface import (
     BY_FRAME,
     FRAMES,
@@ -33,6 +23,11 @@ from test_talkingface import (
     clips,
     talkingface,
 )
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from gansweep.config.settings import PhaseTiming
+from gansweep.engine.noise import Noise
+from small import engine, timetable
 
 STEPS = 4
 Batch = dict[str, torch.Tensor]
@@ -62,7 +57,7 @@ def _clip_losses(nets: Any, made: torch.Tensor, x: Batch) -> dict[str, Callable[
     stills = torch.stack([still for still in x["still"] for _ in range(FRAMES)])
     speech, wrong = (torch.stack([_ears(a, -1, 2) for a in x[name]]) for name in ("audio", "wrong.audio"))
     lips = lambda frames: frames[:, :2, :, SIZE_PX // 2 :]  # noqa: E731
-    cut = made.detach()
+    cut, face = made.detach(), made.flatten(0, 1)
     return {
         "id/d_id_real": lambda: _bce(nets["id"](x["frames"].flatten(0, 1), stills), 1.0),
         "id/d_id_fake": lambda: _bce(nets["id"](cut.flatten(0, 1), stills), 0.0),
@@ -71,10 +66,10 @@ def _clip_losses(nets: Any, made: torch.Tensor, x: Batch) -> dict[str, Callable[
         "sync/d_sync_wrong": lambda: _bce(nets["sync"](lips(x["frames"]), wrong), 0.0),
         "seq/d_seq_real": lambda: _bce(nets["seq"](x["frames"]), 1.0),
         "seq/d_seq_fake": lambda: _bce(nets["seq"](cut), 0.0),
-        "gen/id": lambda: _bce(nets["id"](made.flatten(0, 1), stills), 1.0),
+        "gen/id": lambda: _bce(nets["id"](face, stills), 1.0),
         "gen/sync": lambda: _bce(nets["sync"](lips(made), speech), 1.0),
         "gen/seq": lambda: _bce(nets["seq"](made), 1.0),
-        "gen/l1": lambda: (made - x["frames"]).abs().mean(),
+        "gen/l1": lambda: (face - x["frames"].flatten(0, 1)).abs().mean(),
     }
 
 
@@ -88,7 +83,7 @@ def _frame_losses(nets: Any, made: torch.Tensor, x: Batch, frames: list[int]) ->
         for name in ("audio", "wrong.audio")
     )
     lips = lambda pictures: pictures[:, None, :, SIZE_PX // 2 :]  # noqa: E731
-    cut, still, real = made.detach(), x["still"], drawn(run)
+    cut, still, real, face = made.detach(), x["still"], drawn(run), drawn(made)
     return {
         "id/d_id_real": lambda: _bce(nets["id"](real, still), 1.0),
         "id/d_id_fake": lambda: _bce(nets["id"](drawn(cut), still), 0.0),
@@ -97,10 +92,10 @@ def _frame_losses(nets: Any, made: torch.Tensor, x: Batch, frames: list[int]) ->
         "sync/d_sync_wrong": lambda: _bce(nets["sync"](lips(real), wrong), 0.0),
         "seq/d_seq_real": lambda: _bce(nets["seq"](run), 1.0),
         "seq/d_seq_fake": lambda: _bce(nets["seq"](cut), 0.0),
-        "gen/id": lambda: _bce(nets["id"](drawn(made), still), 1.0),
+        "gen/id": lambda: _bce(nets["id"](face, still), 1.0),
         "gen/sync": lambda: _bce(nets["sync"](lips(drawn(made)), speech), 1.0),
         "gen/seq": lambda: _bce(nets["seq"](made), 1.0),
-        "gen/l1": lambda: (drawn(made) - real).abs().mean(),
+        "gen/l1": lambda: (face - real).abs().mean(),
     }
 
 
@@ -141,10 +136,10 @@ def test_the_talking_face_equals_the_journals_loop(case: str) -> None:
                 total = total + SCALES[name.split("/")[1]] * value  # type: ignore[operator]
             _update(adams[phase], total)
         metrics = ours.step(step, plan.at(step), [x])
-        assert {name: metrics[name].item() for name in by_hand} == pytest.approx(by_hand, rel=1e-11, abs=1e-13), step
+        assert {name: metrics[name].item() for name in by_hand} == by_hand, step
     for name, net in system.nets.items():
         for (key, left), right in zip(net.state_dict().items(), nets[name].state_dict().values(), strict=True):
-            torch.testing.assert_close(left, right, rtol=1e-9, atol=1e-10, msg=lambda m, k=f"{name}.{key}": f"{k}: {m}")
+            assert torch.equal(left, right), (name, key)
 
 
 # Vows
@@ -209,56 +204,3 @@ def test_an_adversary_has_its_window() -> None:
         metrics = ours.step(step, plan.at(step), [clips(2)])
         heard.append(metrics["gen/seq_weighted"].item() > 0)
     assert ours.updates == {"gen": 3, "id": 3, "sync": 1, "seq": 1} and heard == [False, False, True]
-
-
-# What the settings make
-
-
-def composed(*overrides: str) -> Settings:
-    with session() as hydra:
-        return to_settings(
-            hydra.compose(hydra.normal(["model=talkingface", "data.size=256", "data.channels=1", *overrides]))
-        )
-
-
-def on_meta(*overrides: str) -> System:
-    with torch.device("meta"):
-        return build_system(composed(*overrides))
-
-
-def test_the_default_is_the_journals_size() -> None:
-    found = {name: sum(p.numel() for p in net.parameters()) for name, net in on_meta().nets.items()}
-    assert found == {"gen": 47_372_481, "id": 2_764_609, "sync": 77_797_984, "seq": 58_633_033}
-
-
-@pytest.mark.parametrize("more", [(), ("model.seq.kind=gru", "model.id.kind=blocks", "model.gen.skip=resize")])
-def test_shrunk_is_the_same_structure(more: tuple[str, ...]) -> None:
-    full, small = on_meta(*more), on_meta(*more, "data.size=64", "model.width_factor=0.125")
-    assert small.native_px == 64 and full.native_px == 68  # type: ignore[attr-defined]
-    for name, net in full.nets.items():
-        assert list(small.nets[name].state_dict()) == list(net.state_dict())
-        assert sum(p.numel() for p in small.nets[name].parameters()) < sum(p.numel() for p in net.parameters()) / 4
-
-
-WRONG = [
-    ("model.step=video", "model.step=video: no such choice; choices: clip, frame"),
-    ("model.detached=[l1]", "model.detached[0]=l1: no such choice; choices: seq, sync"),
-    ("model.gen.skip=cropped", "model.gen.skip=cropped: no such choice; did you mean 'crop'?"),
-    ("model.gen.context=-1", "model.gen.context=-1: must be a whole number"),
-    ("model.gen.context=0.0", "model.gen.context=0.0: must be a whole number"),
-    ("model.gen.speech.conv=[{channels:8,kernel:3,stride:1}]", "model.gen.speech.conv[0].padding: missing"),
-    ("+model.sync.dropout=0.5", "model.sync.dropout: no such key; choices: "),
-    ("model.seq.norm=layer", "model.seq.norm=layer: no such choice; choices: batch, instance, none"),
-    ("model.region=mouth", "model.region=mouth: no such choice"),
-    ("model.init=he", "model.init=he: no such choice"),
-    ("model.run=9 model.step=frame", "model.run=9: longer than the clip of model.frames=5; at most 5"),
-    ("model.knobs.real_labels=1", "model.knobs.real_labels: the system has no such knob; did you mean 'real_label'?"),
-    ("scales.d_id=1", "scales.d_id"),
-]
-
-
-@pytest.mark.parametrize(("overrides", "line"), WRONG, ids=[case[0] for case in WRONG])
-def test_a_wrong_value_is_refused_by_its_dotted_key(overrides: str, line: str) -> None:
-    with pytest.raises(UserError) as caught:
-        check(composed(*overrides.split(" ")))
-    assert str(caught.value).startswith(line) and "\n" not in str(caught.value)
