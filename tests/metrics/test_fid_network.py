@@ -108,6 +108,18 @@ def test_folded_network_gives_the_unfolded_logits(network: FidInception, state: 
     assert float((ours - wanted).abs().max() / wanted.abs().max()) < 1e-5
 
 
+def test_in_bf16_pooling_and_head_stay_in_float32(network: FidInception) -> None:
+    images = pictures(1).float()
+    with torch.inference_mode():
+        exact = network(images)
+        with torch.autocast("cpu", torch.bfloat16):
+            features = network.features(images)
+            logits = network.head(features)
+        assert features.dtype == logits.dtype == torch.float32
+        assert torch.equal(logits, network.head(features))
+    assert 0 < float((logits - exact).abs().max() / exact.abs().max()) < 0.1
+
+
 @pytest.mark.parametrize("name", ["64px", "320px"])
 def test_agrees_with_torch_fidelity_on_the_seeded_network(network: FidInception, name: str) -> None:
     expected = EXPECTED[name]

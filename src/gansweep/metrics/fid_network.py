@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gansweep.metrics.tf1_resize import resize_tf1
+
 SIZE_PX = 299
 CLASSES = 1008
 FEATURES = 2048
@@ -165,6 +167,15 @@ class Opening(nn.Conv2d):
         return [F.relu(part) for part in parts]
 
 
+class Head(nn.Linear):
+    """The classes' weights: in float32 also where the rest runs in bf16, whose 8 bits are too few for a logit of 10."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return logits (N, 1008) for features (N, 2048)."""
+        with torch.autocast(input.device.type, enabled=False):
+            return super().forward(input)
+
+
 class FidInception(nn.Module):
     """uint8-range float images (N, 3, H, W) → features (N, 2048) → logits (N, 1008) without bias.
 
@@ -184,7 +195,7 @@ class FidInception(nn.Module):
                 channels = conv.channels
         for name, block in BLOCKS.items():
             channels = self._add_block(name, block, channels)
-        self.head = nn.Linear(channels, CLASSES, bias=False)
+        self.head = Head(channels, CLASSES, bias=False)
         self.eval().requires_grad_(False)
 
     def _add(self, name: str, conv: Conv, channels_in: int, apart: bool = True) -> None:
@@ -229,7 +240,7 @@ class FidInception(nn.Module):
             x = F.max_pool2d(x, 3, 2) if conv is None else self._layer(conv.name)(x)
         for name, block in BLOCKS.items():
             x = self._run_block(name, block, x)
-        return x.mean(dim=(2, 3))
+        return x.mean(dim=(2, 3), dtype=torch.promote_types(x.dtype, torch.float32))
 
     def _run_block(self, name: str, block: Block, x: Tensor) -> Tensor:
         opened = dict(zip(block.opening, cast(Opening, self.convs[name]).parts(x), strict=True))
@@ -274,27 +285,3 @@ def fold_batch_norm(state: dict[str, Tensor], name: str) -> tuple[Tensor, Tensor
     )
     factor = gain / torch.sqrt(variance + BATCH_NORM_EPS)
     return weight * factor.view(-1, 1, 1, 1), bias - mean * factor
-
-
-def resize_tf1(images: Tensor, size_px: int) -> Tensor:
-    """Resize float images (N, C, H, W) to (N, C, size_px, size_px) as TensorFlow 1 did: bilinear, no half-pixel shift.
-
-    Output pixel i reads input position i * H/size_px (float32, as there), between its floor and the next pixel, at the
-    border the same pixel twice; no antialiasing.
-    """
-    images = _resize_axis(images, size_px, axis=3)
-    return _resize_axis(images, size_px, axis=2)
-
-
-def _resize_axis(images: Tensor, size_px: int, axis: int) -> Tensor:
-    source_px = images.shape[axis]
-    if source_px == size_px:
-        return images
-    position = torch.arange(size_px, dtype=torch.float32) * torch.tensor(source_px / size_px, dtype=torch.float32)
-    low = position.floor().long().clamp_max(source_px - 1)
-    high = (low + 1).clamp_max(source_px - 1)
-    shape = (1, 1, size_px, 1) if axis == 2 else (1, 1, 1, size_px)
-    share = (position - low).view(shape).to(images.device, images.dtype)
-    below = images.index_select(axis, low.to(images.device))
-    above = images.index_select(axis, high.to(images.device))
-    return below + (above - below) * share

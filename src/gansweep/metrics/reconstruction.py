@@ -29,7 +29,7 @@ class Reconstruction:
     `psnr`: of the mean squared error over all pictures together, dB; so a single perfect picture does not make it
     infinite (it is when all are perfect), and it lies at or below the mean of the pictures' own PSNRs. `ssim`: mean
     over pictures, at most 1; windows over the border see the picture mirrored. `ms_ssim`: mean over pictures, 0..1,
-    over `scales` scales; a scale's negative mean contrast counts as 0. None, and 0 scales, for pictures too small for two.
+    over `scales` scales; a scale's negative mean contrast counts as 0. Pictures too small for two have None and 0.
     """
 
     psnr: float
