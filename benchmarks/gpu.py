@@ -1,4 +1,4 @@
-"""The GPU list: the ladder, the peers, the profile. benchmarks/gpu.sh runs it; see benchmarks/README.md.
+"""The GPU list: the ladder, the peers, the profile, the score. benchmarks/gpu.sh runs it; see benchmarks/README.md.
 
 Needs the checkout (PYTHONPATH=src), Python 3.11 or 3.12, PyTorch 2.11 to 2.13 and the wheels named in WHEELS. Each part
 is given 450 seconds and writes one JSON and one Markdown report. Exit 3, in one line, where there is no GPU or a wheel
@@ -32,7 +32,7 @@ WHEELS = {
     "rich": "rich",
 }
 PART_SECONDS = 450.0
-PARTS = ("step", "peers", "profile")
+PARTS = ("step", "peers", "profile", "score")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -97,6 +97,10 @@ def measure(args: argparse.Namespace, say: Any) -> dict[str, Any]:
         return gpu_step.measure(size, device, deadline, args.only, say)
     if args.part == "peers":
         return gpu_peers.measure(size, device, deadline, say)
+    if args.part == "score":
+        import gpu_score
+
+        return gpu_score.measure(size, device, deadline, say)
     loads = [load for load in WORKLOADS if args.only in (None, load.name)]
     return gpu_profile.measure(size, device, deadline, loads, say)
 

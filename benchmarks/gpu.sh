@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The GPU list: benchmarks/gpu.sh --part step|peers|profile [--quick] [--out DIR]
+# The GPU list: benchmarks/gpu.sh --part step|peers|profile|score [--quick] [--out DIR]
 # Needs this checkout, Python 3.11 or 3.12, PyTorch 2.11 to 2.13, and these wheels (it says which of them are missing):
 #   hydra-core omegaconf antlr4-python3-runtime pyyaml pydantic numpy pillow filelock psutil rich
 # Part peers also takes pythae==0.1.2 and lightning where they are. PYTHON names another interpreter.

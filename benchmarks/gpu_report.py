@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import gpu_score
 from roofline import against
 
 REHEARSAL = (
@@ -35,7 +36,7 @@ def render(found: Mapping[str, Any]) -> str:
     if "failed" in found["table"]:
         return "\n".join([*lines, "", f"Not measured: {found['table']['failed']}", ""])
     lines += ["", found["table"]["protocol"], ""]
-    body = {"step": _step, "peers": _peers, "profile": _profile}[found["part"]]
+    body = {"step": _step, "peers": _peers, "profile": _profile, "score": gpu_score.lines}[found["part"]]
     lines += body(found, "ms" if on_gpu else "cpu_ms")
     return "\n".join([*lines, "", f"The part took {found['seconds']:.0f} s.", ""])
 
