@@ -104,6 +104,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "runs": looking.runs,
     "show": looking.show,
     "diff": looking.diff,
+    "journals": looking.journals,
     "ui": looking.ui,
     "sync": looking.sync,
     "data": making.data,

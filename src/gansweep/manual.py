@@ -14,6 +14,7 @@ gansweep trains and compares GANs and VAEs: each line of a lab journal is one co
   gansweep resume RUN                                  go on exactly where a run stopped
   gansweep sample TARGET                               pictures from a checkpoint
   gansweep runs | show RUN | diff RUN RUN              look at what was done
+  gansweep journals [JOURNAL|ENTRY]                    the journals' entries, each a preset: experiment=JOURNAL/ENTRY
   gansweep ui                                          the MLflow UI on the right store
   gansweep sync [RUN]                                  send what a tracker that was away has missed
   gansweep data build|inspect|check [KEY=VALUE ...]    make, look at and check a data set
@@ -178,6 +179,18 @@ and scores side by side, and code, data, hardware and versions where they differ
   gansweep diff 3fa9c1 b07e22
 """
 
+JOURNALS = """\
+gansweep journals [JOURNAL|ENTRY] [--json] [--config-dir DIR]
+
+The entries of the lab journals that this tool was made for, each a preset of conf/experiment: its name, its place in
+the journal, and what was tried. An entry's name tells it in full: what its author saw, what today's reading adds.
+
+  gansweep journals
+  gansweep journals vae
+  gansweep journals vae/2022-04-01a
+  gansweep train experiment=vae/2022-04-01a data.path=PICTURES
+"""
+
 UI = """\
 gansweep ui [--port 5000] [KEY=VALUE ...]
 
@@ -233,6 +246,7 @@ PAGES = {
     "runs": RUNS,
     "show": SHOW,
     "diff": DIFF,
+    "journals": JOURNALS,
     "ui": UI,
     "sync": SYNC,
     "data": DATA,

@@ -68,7 +68,8 @@ def test_cards_that_can_be_retracted_are_offered(tmp_path: Path, monkeypatch: py
     run_dir = tmp_path / "outputs" / "d" / "t"
     rundir.create(run_dir, RunRecord("ab" * 16, "n", run_dir))
     for number in ("1", "2"):
-        append(run_dir, Card(number * 12, "is_x", 2.0, {}, {}, {"run": "ab" * 16, "step": "1", "checkpoint": "last.pt"}))
+        subject = {"run": "ab" * 16, "step": "1", "checkpoint": "last.pt"}
+        append(run_dir, Card(number * 12, "is_x", 2.0, {}, {}, subject))
     retract(run_dir, cards_of(run_dir)[0], "in train mode")
     assert query("gansweep scores retract ") == ["2" * 12]
     assert query("gansweep scores retract 1") == query(f"gansweep scores retract {'2' * 12} x") == []

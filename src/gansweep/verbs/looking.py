@@ -1,4 +1,4 @@
-"""Looking at what was done: runs, show, diff, ui, sync, doctor, completion."""
+"""Looking at what was done: runs, show, diff, journals, ui, sync, doctor, completion."""
 
 from __future__ import annotations
 
@@ -45,6 +45,20 @@ def diff(words: list[str]) -> int:
     from gansweep.tables import print_diff
 
     print_diff(told)
+    return 0
+
+
+def journals(words: list[str]) -> int:
+    """List the journals' entries, or tell one in full."""
+    parser = Parser("journals")
+    parser.add_argument("which", metavar="JOURNAL|ENTRY", nargs="?")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("-cd", "--config-dir")
+    args = parser.parse(words)
+    from gansweep.config.compose import user_dirs
+    from gansweep.journals import listed
+
+    print(listed(args.which, user_dirs(args.config_dir), args.json))
     return 0
 
 
