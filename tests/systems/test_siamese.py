@@ -85,7 +85,7 @@ def batch(system: System, count: int = 6, seed: int = 0, dtype: torch.dtype = to
         if spec.kind == "image":
             found[name] = pictures(count, spec.shape[-1], seed=100 * seed + n, dtype=dtype)
         elif spec.kind == "vector":
-            found[name] = (pictures(count, spec.shape[-1], seed=seed, dtype=dtype)[:, :1] > 0.6).to(dtype)
+            found[name] = 1 + 4 * (pictures(count, spec.shape[-1], seed=seed, dtype=dtype)[:, :1] > 0.6).to(dtype)
         else:
             own = torch.arange(count) + n + seed
             found[name] = own % classes[name.split(".")[-1]]
@@ -293,11 +293,12 @@ def test_classes_start_at_chance() -> None:
 def test_the_contour_weighs_five_under_l1_and_its_square_under_l2_as_the_journal_had_it() -> None:
     torch.manual_seed(0)
     output, target = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
-    mask, gain = torch.zeros(2, 1, 4, 4), torch.tensor(5.0)
-    mask[:, :, 0] = 1
-    weight = torch.ones(2, 3, 4, 4)
-    weight[:, :, 0] = 5
-    assert torch.equal(contour_weight(mask, gain).expand_as(weight), weight)
+    mask, strength = torch.ones(2, 1, 4, 4), torch.tensor(1.0)
+    mask[:, :, 0] = 5
+    weight = mask.expand(2, 3, 4, 4)
+    assert torch.equal(contour_weight(mask, strength), mask)
+    assert torch.equal(contour_weight(mask, 0.0), torch.ones_like(mask))
+    assert contour_weight(mask, 2.0).unique().tolist() == [1, 9]
     apart = output - target
     for contour, of_l1, of_mse in (
         ("none", torch.ones_like(weight), torch.ones_like(weight)),
@@ -305,7 +306,7 @@ def test_the_contour_weighs_five_under_l1_and_its_square_under_l2_as_the_journal
         ("pictures", weight, weight**2),  # 25 on the contour
     ):
         terms = pixel_terms(contour, "rec")
-        given = (output, target) if contour == "none" else (output, target, mask, gain)
+        given = (output, target) if contour == "none" else (output, target, mask, strength)
         torch.testing.assert_close(terms["l1"].fn(*given), (of_l1 * apart.abs()).mean())
         torch.testing.assert_close(terms["mse"].fn(*given), (of_mse * apart**2).mean())
         assert terms["l1"].reads[:2] == ("rec", "batch.target.image")
@@ -316,7 +317,7 @@ def test_the_error_on_and_off_the_contour_is_reported_unweighted() -> None:
     assert system.inputs["mask"].shape == (1, 16, 16)
     given = batch(system)
     metrics = engine(system, SCALES).step(0, timetable(system).at(0), [given])
-    share = given["mask"].mean()
+    share = (given["mask"] == 5).double().mean()
     both = share * metrics["gen/l1_contour"] + (1 - share) * metrics["gen/l1_inside"]
     weighted = share * 5 * metrics["gen/l1_contour"] + (1 - share) * metrics["gen/l1_inside"]
     assert 0 < share < 1 and both.item() < weighted.item()

@@ -63,7 +63,7 @@ class Siamese:
     """
 
     counts = "gen"
-    positive_knobs = ("margin", "contour_gain", "clip")
+    positive_knobs = ("margin", "clip")
     takes: ClassVar[dict[str, Check]] = {
         "identity_channels": whole,
         "attribute_channels": whole,
@@ -112,7 +112,7 @@ class Siamese:
         if contour != "none":
             self.inputs["mask"] = Spec((1, size_px, size_px), "vector")
         self.noise = {"alpha": Spec((1, 1, 1), "uniform")}
-        self.knobs = {"real_label": 1.0, "fake_label": 0.0, "fool_label": 1.0, "margin": 2.0, "contour_gain": 5.0}
+        self.knobs = {"real_label": 1.0, "fake_label": 0.0, "fool_label": 1.0, "margin": 2.0, "contour_strength": 1.0}
         if clip is not None:
             self.knobs["clip"] = float(clip)
         self.memory: dict[str, Tensor] = {}

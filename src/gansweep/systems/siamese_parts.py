@@ -71,27 +71,27 @@ def one_hot(labels: Tensor, count: int, dtype: torch.dtype) -> Tensor:
     return (labels[:, None] == torch.arange(count, device=labels.device)).to(dtype)
 
 
-def contour_weight(mask: Tensor, gain: Tensor | float) -> Tensor:
-    """Return `gain` on the contour (mask 1) and 1 off it (mask 0); between for what lies between."""
-    return 1 + (gain - 1) * mask
+def contour_weight(mask: Tensor, strength: Tensor | float) -> Tensor:
+    """Return the mask's weights (1 off the contour, above 1 on it) at strength 1; 1 everywhere at strength 0."""
+    return 1 + strength * (mask - 1)
 
 
 def pixel_terms(contour: str, picture: str) -> dict[str, Term]:
-    """Return the terms l1 and mse of view `picture` against the target, weighted by the contour.
+    """Return the terms l1 and mse of view `picture` against the target, weighted by the contour mask.
 
-    With w the contour's weight (knob `contour_gain` on the contour, 1 off it): `error` charges w |o - t| and
-    w (o - t)²; `pictures`, the journal's way, charges |w o - w t| and (w o - w t)², so that the same mask weighs w
-    under l1 and w² under mse: 25, not 5.
+    With w the mask's weight (see `contour_weight`; knob `contour_strength`): `error` charges w |o - t| and w (o - t)²;
+    `pictures`, the journal's way, charges |w o - w t| and (w o - w t)², so that the same mask weighs w under l1 and w²
+    under mse: 25, not 5.
     """
     plain = (picture, "batch.target.image")
     if contour == "none":
         return {"l1": Term(l1, plain), "mse": Term(mse, plain)}
-    reads = (*plain, "batch.mask", "knobs.contour_gain")
+    reads = (*plain, "batch.mask", "knobs.contour_strength")
     if contour == "pictures":
 
         def masked(primitive: Callable[..., Tensor]) -> Term:
-            def charge(output: Tensor, target: Tensor, mask: Tensor, gain: Tensor) -> Tensor:
-                weight = contour_weight(mask.to(output.dtype), gain)
+            def charge(output: Tensor, target: Tensor, mask: Tensor, strength: Tensor) -> Tensor:
+                weight = contour_weight(mask.to(output.dtype), strength)
                 return primitive(weight * output, weight * target)
 
             return Term(charge, reads)
@@ -99,8 +99,8 @@ def pixel_terms(contour: str, picture: str) -> dict[str, Term]:
         return {"l1": masked(l1), "mse": masked(mse)}
 
     def weighted(pixel: Callable[[Tensor], Tensor]) -> Term:
-        def charge(output: Tensor, target: Tensor, mask: Tensor, gain: Tensor) -> Tensor:
-            return (contour_weight(mask.to(output.dtype), gain) * pixel(output - target)).mean()
+        def charge(output: Tensor, target: Tensor, mask: Tensor, strength: Tensor) -> Tensor:
+            return (contour_weight(mask.to(output.dtype), strength) * pixel(output - target)).mean()
 
         return Term(charge, reads)
 
@@ -108,18 +108,18 @@ def pixel_terms(contour: str, picture: str) -> dict[str, Term]:
 
 
 def contour_reports(contour: str, picture: str) -> dict[str, Term]:
-    """Return reports of the mean absolute error on and off the contour, unweighted; none without a mask."""
+    """Return reports of the mean absolute error on the contour (mask above 1) and off it; none without a mask."""
     if contour == "none":
         return {}
 
-    def on(output: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-        weight = mask.to(output.dtype).expand_as(output)
-        return (weight * (output - target).abs()).sum() / weight.sum().clamp(min=1)
+    def within(output: Tensor, target: Tensor, part: Tensor) -> Tensor:
+        part = part.to(output.dtype).expand_as(output)
+        return (part * (output - target).abs()).sum() / part.sum().clamp(min=1)
 
     reads = (picture, "batch.target.image", "batch.mask")
     return {
-        "l1_contour": Term(on, reads),
-        "l1_inside": Term(lambda output, target, mask: on(output, target, 1 - mask.to(output.dtype)), reads),
+        "l1_contour": Term(lambda output, target, mask: within(output, target, mask > 1), reads),
+        "l1_inside": Term(lambda output, target, mask: within(output, target, mask <= 1), reads),
     }
 
 
