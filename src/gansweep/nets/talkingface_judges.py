@@ -94,10 +94,24 @@ def _identity_layers(channels: int, part: Mapping[str, Any]) -> list[tuple[int, 
 
 
 class Conv3d(nn.Conv3d):
-    """A 3-D convolution whose weight keeps its own layout where a whole network is asked to be channels_last.
+    """A 3-D convolution of `kernel_frames` x 4 x 4, padding 1, that halves the pictures; 1 px stays 1 px.
 
-    That layout is for weights of four axes; torch refuses it for five.
+    Its weight keeps its own layout where a whole network is asked to be channels_last: that layout is for weights of
+    four axes, and torch refuses it for five.
     """
+
+    def __init__(self, channels_in: int, channels_out: int, frames: tuple[int, int], bias: bool):
+        super().__init__(channels_in, channels_out, (frames[0], 4, 4), (frames[1], 2, 2), 1, bias=bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return (N, channels_out, n', H/2, W/2)."""
+        height, width = features.shape[-2:]
+        if height > 2 or width > 2:
+            return super().forward(features)
+        # Padded by hand where the kernel sees all there is: in bf16 on a CPU, torch 2.13's weight gradient is not
+        # finite otherwise.
+        padded = F.pad(features, (1, 3 - width, 1, 3 - height))
+        return F.conv3d(padded, self.weight, self.bias, self.stride, (1, 0, 0))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Conv3d:
         def on_four_axes(tensor: Tensor) -> Tensor:
@@ -113,15 +127,15 @@ class Strided3d(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int, part: Mapping[str, Any]):
         super().__init__()
-        kernel, stride = (part["kernel_frames"], 4, 4), (part["stride_frames"], 2, 2)
-        self.conv = Conv3d(channels_in, channels_out, kernel, stride, 1, bias=part["norm"] == "none")
+        frames = part["kernel_frames"], part["stride_frames"]
+        self.conv = Conv3d(channels_in, channels_out, frames, bias=part["norm"] == "none")
         norms = {"batch": nn.BatchNorm3d, "instance": nn.InstanceNorm3d}
         self.norm = norms[part["norm"]](channels_out) if part["norm"] in norms else nn.Identity()
         self.act = activation(part["act"], part["slope"])
 
     def forward(self, features: Tensor) -> Tensor:
         """Return (N, channels_out, n', H/2, W/2)."""
-        return self.act(self.norm(self.conv(_two_px(features))))
+        return self.act(self.norm(self.conv(features)))
 
 
 class SequenceConv3d(nn.Module):
@@ -143,11 +157,11 @@ class SequenceConv3d(nn.Module):
             if part["norm"] == "instance" and side == count == 1:
                 raise ConfigError("model.seq.norm=instance: its layers reach 1 px, where nothing is left to normalise")
         self.conv = nn.Sequential(*(Strided3d(a, b, part) for a, b in steps[:-1]))
-        self.last = Conv3d(*steps[-1], (2, 4, 4), 2, 1)
+        self.last = Conv3d(*steps[-1], (2, 2), bias=True)
 
     def forward(self, runs: Tensor) -> Tensor:
         """Return logits."""
-        return self.last(_two_px(self.conv(runs.transpose(1, 2))))
+        return self.last(self.conv(runs.transpose(1, 2)))
 
 
 class SequenceGru(nn.Module):
