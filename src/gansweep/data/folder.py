@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
+from typing import ClassVar
 
 from gansweep.data.metadata import FILE_NAMES, Entry, read_metadata, read_sidecar
 from gansweep.data.resize import Fit, extent_of, read_picture
@@ -32,7 +33,7 @@ class Folder(Source):
     or the lines of a .txt of the same name.
     """
 
-    pixel_keys = (
+    pixel_keys: ClassVar[tuple[str, ...]] = (
         "size", "channels", "resize", "resample", "pad_value", "min_side", "max_aspect", "max_megapixels",
         "include", "exclude", "orientation", "limit", "name_tags", "group_by",
     )  # fmt: skip
@@ -56,7 +57,7 @@ class Folder(Source):
             raise UserError(f"data.path={self.cfg.path} does not exist{near}")
         if not self.root.is_dir():
             raise UserError(f"data.path={self.cfg.path} is a file; give the folder that holds the pictures")
-        found = any(_is_picture(name) for name, _ in _walk(self.root))
+        found = any(is_picture(name) for name, _ in _walk(self.root))
         if not found:
             raise UserError(f"data.path={self.cfg.path} holds no picture (.jpg, .png, .webp and the like)")
 
@@ -80,7 +81,7 @@ class Folder(Source):
     def items(self) -> Listing:
         """List the pictures that tags, orientation and limit select, also those that only the metadata knows."""
         metadata = read_metadata(self.root)
-        names = sorted({name for name in self.files if _is_picture(name)} | metadata.keys())
+        names = sorted({name for name in self.files if is_picture(name)} | metadata.keys())
         labels = _labels(names, metadata, self.root)
         items = [self._item(name, metadata.get(name, Entry()), labels.get(name)) for name in names]
         items = select_tags(items, self.cfg.include or [], self.cfg.exclude or [])
@@ -139,7 +140,8 @@ def _labels(names: list[str], metadata: dict[str, Entry], root: Path) -> dict[st
     return folders if len(folders) == len(names) and len(set(folders.values())) > 1 else {}
 
 
-def _is_picture(name: str) -> bool:
+def is_picture(name: str) -> bool:
+    """Say whether a name ends as pictures' do."""
     return PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
@@ -164,7 +166,7 @@ def _walk(root: Path) -> Iterator[tuple[str, os.stat_result]]:
             name = f"{inner}{entry.name}"
             if entry.is_dir():
                 waiting.append(f"{name}/")
-            elif _is_picture(name) or name.endswith(".txt") or name in FILE_NAMES:
+            elif is_picture(name) or name.endswith(".txt") or name in FILE_NAMES:
                 yield name, _stat(entry)
 
 
