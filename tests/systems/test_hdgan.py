@@ -40,6 +40,7 @@ CASES: dict[str, Callable[[], EagerEngine]] = {
     "replay, lowest": _made(replay=REPLAY["lowest"]),
     "replay, random": _made(replay=REPLAY["random"]),
     "replay, fifo": _made(replay=REPLAY["fifo"], fresh_fakes=True),
+    "several sentences": _made(captions=5, num_emb=2),
     "stages": _made(gen={"arch": "multistage"}),
     "skips": _made(gen={"skip": "upsample"}),
     "short skips, layer norm": _made(gen={"skip": "short", "norm": "layer"}, dis={"norm": "layer", "joint_1x1": False}),
@@ -108,6 +109,30 @@ def test_samples_are_of_every_size_the_finest_last_and_vary_with_noise_and_sente
     for name, picture in found.items():
         assert torch.equal(picture, again[name])
         assert not torch.equal(picture, other[name]) and not torch.equal(picture, redrawn[name])
+
+
+def test_a_turn_takes_the_mean_of_some_sentences_the_same_for_both_phases_and_a_sample_takes_the_first() -> None:
+    system = hdgan((16,), captions=5, num_emb=2)
+    ours = engine(system, scales(system))
+    seen: dict[str, list[Tensor]] = {"gen": [], "dis": []}
+    for name, at in (("gen", 0), ("dis", 1)):
+        system.nets[name].register_forward_hook(lambda m, given, out, n=name, a=at: seen[n].append(given[a].clone()))
+    assert system.inputs["embedding"].shape == (5, 12)
+    batches = _raws(system, 0, 2)
+    ours.step(0, timetable(system, TWICE).at(0), batches)
+    # Two turns of D, each with one forward of G and three of its own, then G's own look at D.
+    assert len(seen["gen"]) == 2 and len(seen["dis"]) == 7
+    turns = [seen["dis"][:3], seen["dis"][3:]]
+    for of_turn, painted, x in zip(turns, seen["gen"], reversed(batches), strict=True):
+        assert all(torch.equal(sentence, painted) for sentence in of_turn)
+        pairs = [(a, b) for a in range(5) for b in range(a)]
+        means = torch.stack([0.5 * (x["embedding"][:, a] + x["embedding"][:, b]) for a, b in pairs], 1)
+        distance = (means - painted[:, None]).abs().amax(2)
+        assert distance.amin(1).max() < 1e-12
+        assert len(set(distance.argmin(1).tolist())) > 1  # each picture has its own draw
+    with evaluation(system.nets) as nets:
+        system.sample(nets, batches[0], ours.noise.draw(system.noise, 4, 0))
+    assert torch.equal(seen["gen"][-1], batches[0]["embedding"][:, 0])
 
 
 def test_inputs_are_named_as_the_data_name_them() -> None:

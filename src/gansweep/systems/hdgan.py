@@ -74,7 +74,8 @@ class Hdgan:
 
     `outputs` says which sizes of picture there are for each `size_px` (see `outputs_of`). Inputs: `image` at the
     largest size, `image_S` at each other one, the same of a sample of another class (`wrong.image`, …), and `embedding`
-    (B, embedding), the sentence. Pictures are in [-1, 1]. `width_factor` multiplies every width but those of sentence,
+    (B, embedding), the sentence, or with several `captions` (B, captions, embedding), of which each turn takes the mean
+    of `num_emb`. Pictures are in [-1, 1]. `width_factor` multiplies every width but those of sentence,
     code and noise. Raises ConfigError for what the layer lists cannot produce.
     """
 
@@ -84,6 +85,8 @@ class Hdgan:
     takes: ClassVar[dict[str, Check]] = {
         "outputs": _prefixed("at_", _prefixed("px_", maybe(number))),
         "embedding": whole,
+        "captions": whole,
+        "num_emb": whole,
         "latent": whole,
         "code": whole,
         "generator": table(
@@ -129,6 +132,8 @@ class Hdgan:
         replay: Mapping[str, Any],
         reduction: Mapping[str, str],
         width_factor: float = 1.0,
+        captions: int = 1,
+        num_emb: int = 1,
         clip: float | None = None,
         fresh_fakes: bool = False,
     ):
@@ -137,6 +142,8 @@ class Hdgan:
         for at in generator["reduce_dim_at"]:
             if at < 2 * START_PX or at & (at - 1):
                 raise ConfigError(f"model.generator.reduce_dim_at: {at} px is no side after 4 px doubled: 8, 16, 32, …")
+        if num_emb > captions:
+            raise ConfigError(f"model.num_emb={num_emb}: a picture has model.captions={captions} sentences, no more")
         stage = scaled(generator["stage_width"], width_factor)
         hid = scaled(generator["hid_dim"], width_factor)
         enc = 4 * scaled(discriminator["hid_dim"], width_factor)
@@ -150,10 +157,13 @@ class Hdgan:
         self.gan = GAN_LOSSES[gan_loss]
         self.fresh_fakes = fresh_fakes
         self.replay = Replay(replay, self.sizes_px, channels, embedding) if replay["capacity"] else None
+        self.captions, self.num_emb = captions, num_emb
         self.inputs = self._inputs(channels, embedding)
         self.noise = {"z": Spec((latent,), "normal"), "eps": Spec((code,), "normal")}
         if fresh_fakes:
             self.noise |= {f"{name}_dis": spec for name, spec in self.noise.items()}
+        if captions > 1:
+            self.noise["captions"] = Spec((captions,), "uniform")
         if self.replay is not None:
             self.noise |= self.replay.noise
         self.knobs = {"real_label": 1.0, "fake_label": 0.0, "fool_label": 1.0}
@@ -170,27 +180,38 @@ class Hdgan:
     def _inputs(self, channels: int, embedding: int) -> dict[str, Spec]:
         pictures = {self._column(size): Spec((channels, size, size)) for size in reversed(self.sizes_px)}
         wrong = {f"wrong.{name}": spec for name, spec in pictures.items()}
-        return {**pictures, "embedding": Spec((embedding,), "vector"), **wrong}
+        sentences = (embedding,) if self.captions == 1 else (self.captions, embedding)
+        return {**pictures, "embedding": Spec(sentences, "vector"), **wrong}
 
     def _shared(self) -> dict[str, Shared]:
-        """The fakes: one forward for both phases (the release), or one for D and another for G (`fresh_fakes`)."""
+        """The sentence of a draw; the fakes: one forward for both phases (the release) or one each (`fresh_fakes`)."""
 
         def paint(suffix: str) -> View:
             def run(nets: Any, x: Any) -> Painted:
-                return Painted(*nets.gen(x.batch["embedding"], x.noise[f"z{suffix}"], x.noise[f"eps{suffix}"]))
+                return Painted(*nets.gen(x["sentence"], x.noise[f"z{suffix}"], x.noise[f"eps{suffix}"]))
 
             return run
 
+        sentence = {"sentence": Shared(self._sentence)}
         if not self.fresh_fakes:
-            return {"painted": Shared(paint(""), live=("gen",), stale=("dis",))}
-        return {"painted": Shared(paint(""), live=("gen",)), "painted_dis": Shared(paint("_dis"), stale=("dis",))}
+            return {**sentence, "painted": Shared(paint(""), live=("gen",), stale=("dis",))}
+        own = {"painted_dis": Shared(paint("_dis"), stale=("dis",))}
+        return {**sentence, "painted": Shared(paint(""), live=("gen",)), **own}
+
+    def _sentence(self, nets: Any, x: Any) -> Tensor:
+        """Return one vector a picture, (B, embedding): the mean of `num_emb` of its sentences, drawn without return."""
+        vectors = x.batch["embedding"]
+        if self.captions == 1:
+            return vectors
+        drawn = x.noise["captions"].argsort(dim=1, stable=True)[:, : self.num_emb, None]
+        return vectors.take_along_dim(drawn, 1).mean(1)
 
     def _dis(self, clipped: bool) -> Phase:
         fakes = "painted_dis" if self.fresh_fakes else "painted"
         replay = self.replay
 
         def shown(nets: Any, x: Any) -> Shown:
-            pictures, sentence = x[fakes].pictures, x.batch["embedding"]
+            pictures, sentence = x[fakes].pictures, x["sentence"]
             return Shown(pictures, sentence) if replay is None else replay.mix(pictures, sentence, x)
 
         views: dict[str, View] = {"shown": shown}
@@ -218,14 +239,14 @@ class Hdgan:
         """Views of what D says at one size of real pictures with their sentence and with a wrong one, and of fakes."""
         column = self._column(size_px)
         return {
-            f"right_{size_px}": lambda nets, x: nets.dis(x.batch[column], x.batch["embedding"], size_px),
-            f"wrong_{size_px}": lambda nets, x: nets.dis(x.batch[f"wrong.{column}"], x.batch["embedding"], size_px),
+            f"right_{size_px}": lambda nets, x: nets.dis(x.batch[column], x["sentence"], size_px),
+            f"wrong_{size_px}": lambda nets, x: nets.dis(x.batch[f"wrong.{column}"], x["sentence"], size_px),
             f"fake_{size_px}": lambda nets, x: nets.dis(x["shown"].pictures[n], x["shown"].sentence, size_px),
         }
 
     def _gen(self, reduction: str) -> Phase:
         def judged(n: int, size_px: int) -> View:
-            return lambda nets, x: nets.dis(x["painted"].pictures[n], x.batch["embedding"], size_px)
+            return lambda nets, x: nets.dis(x["painted"].pictures[n], x["sentence"], size_px)
 
         terms: dict[str, Term] = {}
         for size in self.sizes_px:
@@ -249,8 +270,12 @@ class Hdgan:
         return {name: term for name, (owner, term) in found.items() if owner == phase}
 
     def sample(self, nets: Any, batch: Mapping[str, Tensor] | None, noise: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return pictures of the batch's sentences by size, {"64": (B, C, 64, 64), …}, in [-1, 1], the largest last."""
+        """Return pictures of the batch's sentences by size, {"64": (B, C, 64, 64), …}, in [-1, 1], the largest last.
+
+        Of several sentences the first is taken, as in the published scores.
+        """
         if batch is None:
             raise ValueError("hdgan paints sentences: it needs a batch with an embedding")
-        pictures = nets.gen(batch["embedding"], noise["z"], noise["eps"])[0]
+        sentence = batch["embedding"] if self.captions == 1 else batch["embedding"][:, 0]
+        pictures = nets.gen(sentence, noise["z"], noise["eps"])[0]
         return {str(size): picture for size, picture in zip(self.sizes_px, pictures, strict=True)}
