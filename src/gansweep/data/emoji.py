@@ -87,6 +87,8 @@ class Emoji(Source):
 
     pixel_keys = ("size", "channels", "pad_value", "skin_tones", "flags", "include", "exclude", "limit")
 
+    licence = "CC-BY-SA-4.0 (OpenMoji)"
+
     def check(self) -> None:
         """Raise Missing when one of the three packages is not installed."""
         for package in _PACKAGES:

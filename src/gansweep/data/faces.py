@@ -147,7 +147,8 @@ class Faces(Source):
         pair: Relation = Drawn(differ=np.arange(len(faces)), what="another one", alone=True)
         if self.args["pair"] == "mixed":
             beside = [[row_of(int(pose[row]) + step, int(light[row]), row) for step in (-1, 1)] for row in rows]
-            pair = Mixed(_NEIGHBOUR_SHARE, Listed(np.array(beside, dtype=np.int64).reshape(-1, 2)), pair)
+            what = "the same subject and light from the next camera, for one half, and another one for the other"
+            pair = Mixed(_NEIGHBOUR_SHARE, Listed(np.array(beside, dtype=np.int64).reshape(-1, 2)), pair, what)
         wrong = Drawn(differ=identity, what="of another subject")
         return {"target": target, "pair": pair, "real": reals[self.args["real"]], "wrong": wrong}
 

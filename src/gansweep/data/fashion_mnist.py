@@ -33,6 +33,8 @@ class FashionMnist(Source):
 
     pixel_keys = ("size", "channels", "resize", "resample", "pad_value", "part", "include", "exclude", "limit")
 
+    licence = "MIT (Zalando SE)"
+
     @property
     def parts(self) -> list[str]:
         """The parts that data.part asks for."""

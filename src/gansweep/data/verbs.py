@@ -11,6 +11,7 @@ import numpy as np
 from gansweep.data import open_data
 from gansweep.data.bad import BadFile, judge
 from gansweep.data.cache import place_of, read_manifest
+from gansweep.data.card import card
 from gansweep.data.checks import check_settings, reader_class
 from gansweep.data.columns import row_digest
 from gansweep.data.content import Content
@@ -23,6 +24,8 @@ from gansweep.grids import make_grid, save_png
 
 if TYPE_CHECKING:
     from gansweep.config.settings import DataSettings
+
+__all__ = ["build", "card", "check", "inspect"]
 
 _SHEET_PICTURES = 100
 _TILE_MIN_PX, _TILE_MAX_PX = 48, 128
