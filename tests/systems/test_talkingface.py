@@ -106,7 +106,12 @@ def talkingface(**changes: Any) -> TalkingFace:
 
 
 def clips(
-    count: int, seed: int = 0, size_px: int = SIZE_PX, frames: int = FRAMES, dtype: torch.dtype = torch.float64
+    count: int,
+    seed: int = 0,
+    size_px: int = SIZE_PX,
+    frames: int = FRAMES,
+    dtype: torch.dtype = torch.float64,
+    samples: int = SAMPLES,
 ) -> dict[str, torch.Tensor]:
     """Faces of two greys whose mouth, a bar in the lower half, is as bright as their speech is loud."""
     generator = torch.Generator().manual_seed(seed)
@@ -117,7 +122,7 @@ def clips(
     pictures[..., : size_px // 2, :] = grey[:, 1]
     top, left = size_px * 5 // 8, size_px // 4
     pictures[..., top : top + size_px // 4, left:-left] = (loud * 1.8 - 0.9)[..., None, None, None]
-    wave = torch.sin(torch.arange(SAMPLES, dtype=dtype) * 1.3)
+    wave = torch.sin(torch.arange(samples, dtype=dtype) * 1.3)
     return {
         "still": pictures[:, -1],
         "frames": pictures[:, :-1],
