@@ -21,7 +21,7 @@ from gansweep.engine.handle import Nets
 from gansweep.engine.noise import Noise, mix
 from gansweep.errors import RunFailed
 from gansweep.metrics.precision import full_fp32
-from gansweep.system import System
+from gansweep.system import System, aim_of
 
 # Keeps the samples' noise apart from that of training, whose seeds are small numbers too.
 _SAMPLES = zlib.crc32(b"samples")
@@ -67,13 +67,16 @@ class Drawer:
             yield images
 
     def reconstructions(self, rows: Sequence[int], seed: int) -> tuple[Tensor, Tensor]:
-        """Return held-out pictures and what the system makes of them, uint8 (B, C, H, W) on the device."""
+        """Return what is to come out, and what the system makes of held-out pictures, uint8 (B, C, H, W) on the device.
+
+        The first are the pictures themselves, or the targets that the system names.
+        """
         batch = self.pictures(rows)
         with full_fp32():
             outputs = self.system.reconstruct(self.nets, batch, self._noise(seed, rows, draw=1))  # type: ignore[attr-defined]
             rebuilt = list(outputs.values())[-1]
             self._note_bad({"": rebuilt}, torch.tensor(list(rows)))
-            return to_uint8(batch["image"], self._kind), to_uint8(rebuilt, self._kind)
+            return to_uint8(batch[aim_of(self.system)], self._kind), to_uint8(rebuilt, self._kind)
 
     def pictures(self, rows: Sequence[int]) -> Mapping[str, Tensor]:
         """Return rows of the run's held-out data (training data when nothing is held out), round and round."""

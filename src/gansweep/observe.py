@@ -6,7 +6,7 @@ evaluation mode, with the running means of the weights where there are any.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from gansweep.engine.look import Looker, StepContext
 from gansweep.engine.noise import Noise, mix
 from gansweep.engine.schedule import Entry
 from gansweep.engine.step import EagerEngine
+from gansweep.system import aim_of
 
 # Noise of grids and of held-out losses: the same for every run, apart from each other and from training.
 GRID_SEED, HELD_OUT_SEED = mix(1, 0x9A1D), mix(2, 0x9A1D)
@@ -89,14 +90,14 @@ class Observer:
         reconstruct = getattr(system, "reconstruct", None)
         if reconstruct is not None:
             rebuilt = list(reconstruct(nets, batch, noise).values())[-1]
-            found["val/squared_error"] = (rebuilt - batch["image"]).square().sum() / len(rebuilt)
+            found["val/squared_error"] = (rebuilt - batch[aim_of(system)]).square().sum() / len(rebuilt)
         return found
 
     def grids(self) -> dict[str, Tensor]:
         """Return the pictures of this step's grids, uint8 (N, C, H, W) on the device, GRID_COLUMNS to a row.
 
         `samples` (one for each output of a system with several): 64 pictures of the prior. `reconstructions`: rows of
-        originals, each above the row of their reconstructions.
+        originals, each above the row of their reconstructions, and that above the targets where these are others.
         """
         system, kind = self.engine.system, self.settings.data.normalize
         noise = Noise(GRID_SEED, self.device, self.engine.noise.dtype)
@@ -111,7 +112,9 @@ class Observer:
                 codes = noise.draw(system.noise, self._shown.batch_size, 0, 1)
                 rebuilt = to_uint8(list(reconstruct(nets, pictures, codes).values())[-1].float(), kind)
                 originals = to_uint8(pictures["image"].float(), kind)
-                drawn["reconstructions"] = _paired_rows(originals, rebuilt, GRID_COLUMNS)
+                aim = aim_of(system)
+                wanted = [] if aim == "image" else [to_uint8(pictures[aim].float(), kind)]
+                drawn["reconstructions"] = _stacked_rows([originals, rebuilt, *wanted], GRID_COLUMNS)
         return drawn
 
     def _sampled(self, nets: Nets, noise: Noise, pictures: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -127,11 +130,11 @@ class Observer:
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _paired_rows(originals: Tensor, rebuilt: Tensor, columns: int) -> Tensor:
-    """Return pictures so that a grid of `columns` has a row of originals above the row of their reconstructions.
+def _stacked_rows(parts: Sequence[Tensor], columns: int) -> Tensor:
+    """Return pictures so that a grid of `columns` has a row of the first part above the same of the second, and so on.
 
     A last row that is not full is filled up with blanks (0).
     """
-    blank = torch.zeros_like(originals[:1]).expand(-len(originals) % columns, *originals.shape[1:])
-    upper, lower = (torch.cat([part, blank]).split(columns) for part in (originals, rebuilt))
-    return torch.cat([row for pair in zip(upper, lower, strict=True) for row in pair])
+    blank = torch.zeros_like(parts[0][:1]).expand(-len(parts[0]) % columns, *parts[0].shape[1:])
+    rows = [torch.cat([part, blank]).split(columns) for part in parts]
+    return torch.cat([row for stack in zip(*rows, strict=True) for row in stack])

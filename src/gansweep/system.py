@@ -95,7 +95,8 @@ class System(Protocol):
 
     `knobs` are numbers that its terms need (labels, margins, a clip bound), by name, with defaults. `memory` holds
     named tensors of fixed shape that outlive a step. `counts` names the phase whose turns are steps.
-    A system that also has `reconstruct(nets, batch, noise)` gets grids of reconstructions, and one that has
+    A system that also has `reconstruct(nets, batch, noise)` gets grids of reconstructions, which are to become the
+    batch's `image`, or what its `reconstructs` names; one that has
     `output_range`, (lowest, highest) or None, is told when its pictures lie outside of it. `positive_knobs` names those
     that must stay greater than 0. A class with `takes`, key of `model` -> check (see nets.given), is not made when one
     of its checks refuses what was given.
@@ -113,6 +114,11 @@ class System(Protocol):
     def sample(self, nets: Any, batch: Mapping[str, Tensor] | None, noise: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return named images, (B, C, H, W), in the range of the data's normalisation; the finest one last."""
         ...
+
+
+def aim_of(system: System) -> str:
+    """Return the name of the input that the system's `reconstruct` is to give back: `image` unless it says another."""
+    return str(getattr(system, "reconstructs", "image"))
 
 
 def term_names(system: System) -> dict[str, str]:

@@ -148,7 +148,7 @@ class EagerEngine:
             values = [metrics[name] for metrics in found]
             gathered.setdefault(name, []).append(_mean(values))
         present = [g for g in sums if g is not None]
-        if self.micro_batches > 1:
+        if self.micro_batches > 1 and present:  # a watched phase has no gradients
             torch._foreach_div_(present, self.micro_batches)
         if self.average is not None and present:
             self.average(present)

@@ -63,6 +63,7 @@ class Siamese:
     """
 
     counts = "gen"
+    reconstructs = "target.image"
     positive_knobs = ("margin", "clip")
     takes: ClassVar[dict[str, Check]] = {
         "identity_channels": whole,

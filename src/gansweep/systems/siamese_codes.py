@@ -53,6 +53,7 @@ class SiameseCodes:
     """
 
     counts = "gen"
+    reconstructs = "target.image"
     positive_knobs = ("clip",)
     takes: ClassVar[dict[str, Check]] = {
         "latent": whole,
