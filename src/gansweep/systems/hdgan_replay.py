@@ -59,10 +59,11 @@ class Change(NamedTuple):
 class Replay:
     """The buffer's memory, noise, views and keeps for the phase of a discriminator whose verdicts are `fake_S`.
 
-    Each place has a key, and the largest go first; +inf is an empty place. `lowest`: the key is D's pair score, the
-    mean over sizes, renewed whenever a sample is shown; a fresh fake comes in when it scored less than what it puts
-    out. `fifo`: its age in turns. `random`: drawn anew each turn; every fresh fake comes in. Of several processes each
-    has a buffer of its own; a checkpoint holds the first one's.
+    The score is the mean over all sizes, also over one whose terms are all removed: D then looks at it for that alone.
+    Each place has a key, and the largest go first; +inf is an empty place. `lowest`: the key is D's pair score,
+    renewed whenever a sample is shown; a fresh fake comes in when it scored less than what it puts out.
+    `fifo`: its age in turns. `random`: drawn anew each turn; every fresh fake comes in. Of several processes each has a
+    buffer of its own; a checkpoint holds the first one's.
     """
 
     def __init__(self, given: Mapping[str, Any], sizes_px: Sequence[int], channels: int, embedding: int):
