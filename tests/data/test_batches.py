@@ -122,7 +122,9 @@ def test_a_batch_larger_than_its_rows_is_refused(dataset: Dataset) -> None:
 
 
 def test_a_field_that_is_not_there_or_is_text_is_named(dataset: Dataset) -> None:
-    with pytest.raises(UserError, match=r"numbers has no field 'box' \(it has image, label, group, caption\)"):
+    with pytest.raises(
+        UserError, match=r"numbers has no field 'box' \(it has image, label, group, caption, embedding\)"
+    ):
         make(dataset, fields=("image", "box"))
     with pytest.raises(UserError, match="'caption' of numbers is text"):
         make(dataset, fields=("caption",)).batch(0)

@@ -26,6 +26,7 @@ from gansweep.data.columns import Column, in_memory, read_column
 from gansweep.data.dataset import Dataset, Fields
 from gansweep.data.pack import FORMAT, pack
 from gansweep.data.source import Source
+from gansweep.data.words import length_asked
 from gansweep.errors import UserError
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ def load(place: Path, manifest: dict[str, Any], source: Source) -> Dataset:
         source=manifest["source"],
         val_fraction=source.cfg.val_fraction,
         relations=source.relations(fields),
+        embedding_length=length_asked(source.cfg.args),
     )
 
 

@@ -41,7 +41,10 @@ def card(cfg: DataSettings, *, progress: bool = True) -> str:
         )
     rows.append(("licence", (own.licence if own else "") or "not known to gansweep: ask whoever gave you the set"))
     rows.append(("pictures", f"{dataset.count:,} of {dataset.size_px} px, {colour}, in {groups:,} groups"))
-    rows.append(("fields", ", ".join(["image", *(_field(dataset, name) for name in dataset.fields)])))
+    fields = ["image", *(_field(dataset, name) for name in dataset.fields)]
+    if "caption" in dataset.fields and "embedding" not in dataset.fields:
+        fields.append(f"embedding (float32, {dataset.embedding_length}: the captions' words, projected)")
+    rows.append(("fields", ", ".join(fields)))
     rows += [("relation" if place == 0 else "", line) for place, line in enumerate(_relations(dataset))]
     rows.append(
         ("split", f"{train:,} for training, {val:,} held out by group (data.val_fraction={cfg.val_fraction:g})")

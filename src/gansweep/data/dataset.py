@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gansweep.data.columns import Column, Repeated
 from gansweep.data.relations import NOBODY, Drawn, Relation, Rows, uniform
 from gansweep.data.split import held_out
+from gansweep.data.words import DEFAULT_LENGTH, bag_of_words
 from gansweep.errors import UserError, nearest
 
 Fields = dict[str, Any]
@@ -41,8 +42,9 @@ class Dataset:
     `images` is a read-only memory map, or an array when small. `fields` holds only what the set has: "label" int64
     (N,), "box" int16 (N, 4) as left, top, right, bottom in px of the part that is picture, "caption" and "tags" (a list
     of texts per row), "group" and "id" (text per row), and further columns of numbers or pixels (see
-    `gansweep.data.columns`). `relations` name other rows; every set has pair, real and wrong besides. `fingerprint` is
-    a SHA-256 of the content without paths.
+    `gansweep.data.columns`); captions give a column "embedding" of `embedding_length` besides, made when it is first
+    asked for (see `gansweep.data.words`). `relations` name other rows; every set has pair, real and wrong besides.
+    `fingerprint` is a SHA-256 of the content without paths.
     """
 
     images: NDArray[np.uint8]
@@ -53,6 +55,7 @@ class Dataset:
     source: str
     val_fraction: float = 0.0
     relations: Mapping[str, Relation] = field(default_factory=dict)
+    embedding_length: int = DEFAULT_LENGTH
     _held_out: NDArray[np.bool_] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -97,8 +100,8 @@ class Dataset:
                 known = ", ".join(self.relations)
                 asked = f"relation '{relation}', which '{name}' asks for"
                 raise UserError(f"data: {self.source} has no {asked} (it has {known}){_hint(relation.split('_')[-1])}")
-            if column not in self.fields and column not in ("index", *self._image_names):
-                known = ", ".join(["image", *self.fields])
+            if column not in self.fields and column not in ("index", *self._image_names, *self._made_of_words):
+                known = ", ".join(["image", *self.fields, *self._made_of_words])
                 raise UserError(f"data: {self.source} has no field '{column}' (it has {known}){_hint(column)}")
 
     def column(self, name: str) -> NDArray[Any]:
@@ -111,6 +114,9 @@ class Dataset:
         if name in self._image_names and name not in self.fields:
             return self.images
         self.require([name])
+        if name not in self.fields:
+            names = self.fields.get("id") or [f"picture {row}" for row in range(self.count)]
+            self.fields[name] = bag_of_words(self.fields["caption"], self.embedding_length, names, self.source)
         values = self.fields[name]
         if not isinstance(values, np.ndarray | Repeated):
             raise UserError(f"data: the field '{name}' of {self.source} is text, which no batch of tensors can hold")
@@ -146,6 +152,10 @@ class Dataset:
         handed = [name for name in names if name.rpartition(".")[2] in _HANDED]
         if handed:
             raise UserError(f"data.flip=true would make the field '{handed[0]}' wrong: say data.flip=false")
+
+    @property
+    def _made_of_words(self) -> tuple[str, ...]:
+        return ("embedding",) if "caption" in self.fields and "embedding" not in self.fields else ()
 
     @property
     def _image_names(self) -> tuple[str, str]:

