@@ -128,6 +128,17 @@ def test_experiment_shrunk_trains_three_steps(name: str, packed: list[str], tmp_
     assert grids == {"samples", *(["reconstructions"] if hasattr(on_meta(settings), "reconstruct") else [])}
 
 
+# Data for the models whose fields a folder of pictures has not; small, and packed once.
+OWN_DATA = {"siamese": ["data=heads", "data.args.people=3", "data.limit=60", "data.val_fraction=0.34"]}
+
+
+def data_for(name: str, packed: list[str]) -> list[str]:
+    """Return the overrides of the data that an option's model is tried on."""
+    group, _, option = name.rpartition("/")
+    own = OWN_DATA.get(option.split("_")[0]) if group in ("model", *FOLLOWS_MODEL) else None
+    return packed if own is None else [*own, packed[-1]]
+
+
 OPTIONS = [name for name in FILES if "/" in name and not name.startswith(("experiment/", "hydra/"))]
 
 
@@ -147,7 +158,7 @@ def test_every_option_trains_three_steps_shrunk(name: str, packed: list[str], id
     """Beside otherwise default settings; the experiments have a test of their own."""
     overrides = list(dict.fromkeys([*asks_for(name), "scale_down=cpu", "steps=3", "runtime.device=cpu"]))
     if not name.startswith("data/") or name == "data/folder":
-        overrides += packed
+        overrides += data_for(name, packed)
     else:
         overrides += [f"data.cache_dir={tmp_path / 'cache'}", "data.limit=40", "data.size=32"]
     if name == "data/fashion_mnist":
