@@ -31,7 +31,7 @@ FLAGS = {
 }
 # What may stand right behind a verb, beside runs.
 FIRST = {
-    "data": ("build", "inspect", "check"),
+    "data": ("build", "inspect", "check", "card"),
     "judge": ("fit", "list"),
     "weights": ("add", "get"),
     "scores": ("retract",),

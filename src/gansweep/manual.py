@@ -17,7 +17,7 @@ gansweep trains and compares GANs and VAEs: each line of a lab journal is one co
   gansweep journals [JOURNAL|ENTRY]                    the journals' entries, each a preset: experiment=JOURNAL/ENTRY
   gansweep ui                                          the MLflow UI on the right store
   gansweep sync [RUN]                                  send what a tracker that was away has missed
-  gansweep data build|inspect|check [KEY=VALUE ...]    make, look at and check a data set
+  gansweep data build|inspect|check|card [KEY=VALUE ...]  make, look at and check a data set
   gansweep doctor                                      what this machine has, what is missing, how to get it
   gansweep completion bash|zsh                         a script that completes verbs, groups and keys
 
@@ -210,10 +210,11 @@ Send to the tracker what it missed while it could not be reached. Without RUN: e
 """
 
 DATA = """\
-gansweep data build|inspect|check [KEY=VALUE ...]
+gansweep data build|inspect|check|card [KEY=VALUE ...]
 
   build      read the pictures and pack them, as the first run would
   inspect    a contact sheet (--out sheet.png) and a table: count, classes, captions, splits, fingerprint
+  card       what the set is, its fields and relations, and the trivial baselines that any model must beat
   check      read every picture and report those that cannot be used
 
   gansweep data check data=folder data.path=pictures

@@ -9,7 +9,7 @@ from pathlib import Path
 from gansweep.errors import UserError, nearest
 from gansweep.verbs.line import Parser, say_log_lines, settings_of
 
-DATA_VERBS = ("build", "inspect", "check")
+DATA_VERBS = ("build", "inspect", "check", "card")
 
 
 def resume(words: list[str]) -> int:
@@ -60,7 +60,7 @@ def sample(words: list[str]) -> int:
 def data(words: list[str]) -> int:
     """Make, look at or check a data set."""
     parser = Parser("data")
-    parser.add_argument("what", metavar="build|inspect|check")
+    parser.add_argument("what", metavar="|".join(DATA_VERBS))
     parser.add_argument("overrides", nargs="*", default=[])
     parser.add_argument("--out", type=Path, default=Path("contact-sheet.png"))
     parser.add_argument("-cd", "--config-dir")
@@ -73,6 +73,10 @@ def data(words: list[str]) -> int:
 
     if args.what == "inspect":
         print(data_verbs.inspect(settings.data, args.out))
+    elif args.what == "card":
+        from gansweep.data.card import card
+
+        print(card(settings.data))
     else:
         print(getattr(data_verbs, args.what)(settings.data))
     return 0
