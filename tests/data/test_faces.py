@@ -86,6 +86,19 @@ def test_a_limit_keeps_targets_and_a_smaller_one_keeps_fewer_of_the_same(limit: 
     assert {item.group for item in kept} == {item.group for item in kept if item.id.endswith("051_09.png")}
     people = len({item.group for item in kept})
     assert people >= min(4, int(limit**0.5))
+    assert {item.group for item in few(items, limit, "03") if item.id.endswith("051_03.png")} == {
+        item.group for item in kept
+    }
+
+
+def test_a_limited_set_has_targets_and_pairs(heads: Any) -> None:
+    dataset = heads(limit=24, args={"target_light": 3})
+    rows = np.arange(24)
+    target = dataset.related("target", rows, 0, 0)
+    assert set(dataset.fields["light"][target]) == {3}
+    pairs = np.stack([dataset.related("pair", rows, 0, index) for index in range(50)])
+    same = (dataset.fields["identity"][pairs] == dataset.fields["identity"]) & (pairs != rows)
+    assert same.mean() > 0.5
 
 
 # Drawing
@@ -230,7 +243,7 @@ def test_what_the_discriminator_is_shown(heads: Any, real: str, poses: int, ligh
 def test_arguments_that_only_relate_do_not_draw_anew(heads: Any, tmp_path: Path) -> None:
     alike = {"limit": 2, "cache_dir": str(tmp_path / "cache")}
     first = heads(**alike).fingerprint
-    for args in ({"real": "frontal"}, {"pair": "random"}, {"target_light": 3}):
+    for args in ({"real": "frontal"}, {"pair": "random"}, {"target_light": "random"}):
         assert heads(**alike, args=args).fingerprint == first
     assert len([path for path in (tmp_path / "cache").iterdir() if path.is_dir()]) == 1
     for args in ({"seed": 1}, {"mask": "own"}, {"label": "light"}):

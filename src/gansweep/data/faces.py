@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from gansweep.data.relations import NOBODY, Drawn, Listed, Mixed, Relation
 from gansweep.data.source import Item, Source
 from gansweep.data.split import share_of
+from gansweep.data.tags import select_tags
 from gansweep.errors import UserError, nearest
 
 # Multi-PIE's cameras at the height of the head with the angles that the journal's set uses, then the others it has.
@@ -100,6 +101,21 @@ class Faces(Source):
         """All subjects of the set, also of those that tags and limit leave out: identity is the place among them."""
         raise NotImplementedError
 
+    @property
+    def standard_light(self) -> str:
+        """The light of the target, 09 where that is drawn."""
+        light: str = self.args["target_light"]
+        return STANDARD_LIGHT if light == "random" else light
+
+    def selected(self, items: list[Item]) -> list[Item]:
+        """Return the faces that tags and limit select."""
+        items = select_tags(items, self.cfg.include or [], self.cfg.exclude or [])
+        return few(items, self.cfg.limit, self.standard_light)
+
+    def selection(self) -> str:
+        """Return what beside the settings decides which faces a limit keeps, for the stamp."""
+        return "" if self.cfg.limit is None else f" around light {self.standard_light}"
+
     def item(self, path: str, face: Face) -> Item:
         """Return the item of one face."""
         label = {"pose": face.camera, "light": face.light, "identity": face.subject}[self.args["label"]]
@@ -124,7 +140,7 @@ class Faces(Source):
         light, pose, identity = fields["light"], fields["pose"], fields["identity"]
         frontal = np.array([face.camera == FRONTAL for face in faces])
         wanted, rows = self.args["target_light"], range(len(faces))
-        standard = LIGHTS.index(STANDARD_LIGHT if wanted == "random" else wanted)
+        standard = LIGHTS.index(self.standard_light)
         there = {key: row for row, key in enumerate(zip(scene.tolist(), pose.tolist(), light.tolist(), strict=True))}
 
         def row_of(camera: int, under: int, of: int) -> int:
@@ -153,10 +169,11 @@ class Faces(Source):
         return {"target": target, "pair": pair, "real": reals[self.args["real"]], "wrong": wrong}
 
 
-def few(items: list[Item], limit: int | None) -> list[Item]:
-    """Keep `limit` items, about as many subjects as pictures of each, targets before others; order stays.
+def few(items: list[Item], limit: int | None, target_light: str = STANDARD_LIGHT) -> list[Item]:
+    """Keep `limit` faces, about as many subjects as pictures of each; order stays.
 
-    A smaller limit's choice is part of a larger one's.
+    Of each subject light by light, the target's first, and from the camera in front to its neighbours: so targets
+    are there, and neighbours to pair with. A smaller limit's choice is part of a larger one's.
     """
     if limit is None or limit >= len(items):
         return items
@@ -165,12 +182,19 @@ def few(items: list[Item], limit: int | None) -> list[Item]:
         of_subject[item.group].append(item)
     ranked = []
     for person, subject in enumerate(sorted(of_subject, key=lambda name: (share_of(name, "limit"), name))):
-        ordered = sorted(of_subject[subject], key=lambda item: (_rank(item), share_of(item.id, "limit"), item.id))
+        ordered = sorted(of_subject[subject], key=lambda item: _rank(item, target_light))
         # Square shells around the first picture of the first subject.
         ranked += [(max(person, place), place, person, item) for place, item in enumerate(ordered)]
     ranked.sort(key=lambda one: one[:3])
     kept = {item.id for *_, item in ranked[:limit]}
     return [item for item in items if item.id in kept]
+
+
+def _rank(item: Item, target_light: str) -> tuple[Any, ...]:
+    face = _known(item.id)
+    pose, front = CAMERAS.index(face.camera), CAMERAS.index(FRONTAL)
+    light = 0.0 if face.light == target_light else 1 + share_of(face.light, "limit")
+    return light, face.session, face.recording, abs(pose - front), pose, item.id
 
 
 def read_mask(path: str, size_px: int) -> NDArray[np.float32]:
@@ -197,10 +221,6 @@ def read_mask(path: str, size_px: int) -> NDArray[np.float32]:
 def hash_of(mask: NDArray[np.float32]) -> str:
     """Return a short hash of weights, for the cache's key."""
     return hashlib.sha256(mask.tobytes()).hexdigest()[:16]
-
-
-def _rank(item: Item) -> int:
-    return 0 if {"frontal", "standard"} <= set(item.tags) else 1
 
 
 def _known(path: str) -> Face:

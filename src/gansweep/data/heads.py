@@ -10,11 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gansweep.data.faces import CAMERAS, FRONTAL, LIGHTS, YAW_DEG, Face, Faces, few, hash_of, parsed, read_mask
+from gansweep.data.faces import CAMERAS, FRONTAL, LIGHTS, YAW_DEG, Face, Faces, hash_of, parsed, read_mask
 from gansweep.data.head_drawing import View, albedo_of, lit, look_at, shadow_map
 from gansweep.data.head_shape import Floats, Person
 from gansweep.data.source import Item, Listing, Picture
-from gansweep.data.tags import select_tags
 from gansweep.errors import UserError
 
 # To be raised with every change of what is drawn: older sets are then drawn anew.
@@ -55,7 +54,7 @@ class Heads(Faces):
         mask = self.args["mask"]
         weights = "" if mask in ("common", "own") else f" {hash_of(read_mask(str(mask), self.cfg.size))}"
         words = [f"{key}={self.args[key]}" for key in ("people", "seed", "label", "mask")]
-        return f"drawing {DRAWING} {' '.join(words)}{weights}"
+        return f"drawing {DRAWING} {' '.join(words)}{weights}{self.selection()}"
 
     def describe(self) -> str:
         """Say that nobody is shown."""
@@ -75,9 +74,8 @@ class Heads(Faces):
             for light in LIGHTS
         ]
         items = [self.item(face.name, face) for face in faces]
-        items = select_tags(items, self.cfg.include or [], self.cfg.exclude or [])
         names = self.label_names if self.args["label"] != "pose" else list(CAMERAS[: len(YAW_DEG)])
-        return Listing(few(items, self.cfg.limit), names)
+        return Listing(self.selected(items), names)
 
     def picture(self, item: Item) -> Picture:
         """Draw one face."""

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gansweep.data.faces import CAMERAS, Face, Faces, few, hash_of, parsed, read_mask
+from gansweep.data.faces import CAMERAS, Face, Faces, hash_of, parsed, read_mask
 from gansweep.data.folder import Folder, is_picture
 from gansweep.data.source import BadPicture, Item, Listing, Picture
-from gansweep.data.tags import select_tags
 from gansweep.errors import UserError
 
 
@@ -40,7 +39,7 @@ class MultiPie(Faces, Folder):
     def stamp(self) -> str:
         """Return what the files are, and the arguments that are packed."""
         mask = "none" if self._mask is None else hash_of(self._mask)
-        return f"{super(Faces, self).stamp()} label={self.args['label']} mask={mask}"
+        return f"{super(Faces, self).stamp()} label={self.args['label']} mask={mask}{self.selection()}"
 
     def describe(self) -> str:
         """Name the folder, without the path to it."""
@@ -73,8 +72,7 @@ class MultiPie(Faces, Folder):
         if not items:
             example = "138_01_01_051_07.png"
             raise UserError(f"data.path={self.cfg.path}: no picture is named as Multi-PIE's are, such as {example}")
-        items = select_tags(items, self.cfg.include or [], self.cfg.exclude or [])
-        items = few(items, self.cfg.limit)
+        items = self.selected(items)
         return Listing(sorted([*items, *strange], key=lambda item: item.id), self._labels(items))
 
     def picture(self, item: Item) -> Picture:
