@@ -176,6 +176,22 @@ def test_the_profile_is_rehearsed_on_the_cpu(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_score_is_rehearsed_on_the_cpu(tmp_path: Path) -> None:
+    table, report = _rehearsed(tmp_path, "score")
+    by_name = {entry["precision"]: entry for entry in table["precisions"]}
+    assert list(by_name) == ["exact", "tf32", "bf16"]
+    assert "needs a CUDA device" in by_name["tf32"]["failed"]
+    assert 11e9 < table["flop_per_image"]["judge"] < 12e9, "twice 5.7 billion multiplications"
+    for name in ("exact", "bf16"):
+        entry = by_name[name]
+        assert entry["seconds"] > 0 and entry["batch"] in (2, 4) and len(entry["ladder"]) == 2
+        assert entry["same_bits"] and entry["waits_per_100_batches"] is None and entry["roofline"] is None
+    assert by_name["exact"]["shift_to_exact"] == 0 and abs(by_name["exact"]["shift_to_cpu"]) < 1e-6
+    assert abs(by_name["bf16"]["shift_to_exact"]) < 0.1
+    assert "| tf32 | not measured: eval.precision=tf32 needs a CUDA device" in report
+
+
+@pytest.mark.slow
 def test_peers_that_are_not_there_are_said_to_be_absent(tmp_path: Path) -> None:
     table, _ = _rehearsed(tmp_path, "peers")
     rows = {row["name"]: row for row in table["rungs"]}
