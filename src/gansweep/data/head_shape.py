@@ -126,7 +126,8 @@ def _hair(person: Person, x: Floats, side: Floats, y: Floats, z: Floats) -> Floa
         deep = deep + np.float32(0.022) * (
             np.sin(17 * x) * np.sin(17 * y + 1) + np.sin(17 * z + 2) * np.sin(13 * x + y)
         )
-    cap = skull - cover * deep + np.float32(0.03) * (1 - cover)
+    # The shell is steep where the hairline is: shorter steps, so that no ray jumps over it.
+    cap = (skull - cover * deep + np.float32(0.03) * (1 - cover)) * np.float32(0.55)
     if style not in _HANGING:
         return cap
     low = s["length"] if style == "long" else -0.70

@@ -17,7 +17,7 @@ from gansweep.data.source import Item, Listing, Picture
 from gansweep.errors import UserError
 
 # To be raised with every change of what is drawn: older sets are then drawn anew.
-DRAWING = 1
+DRAWING = 2
 _MOST_PEOPLE, _LEAST_PX = 999, 16
 _CONTOUR_SHARE, _CONTOUR_WEIGHT = 0.139, 5
 # The common mask's contours are those of people who are not in the set.
