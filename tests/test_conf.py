@@ -129,7 +129,10 @@ def test_experiment_shrunk_trains_three_steps(name: str, packed: list[str], tmp_
 
 
 # Data for the models whose fields a folder of pictures has not; small, and packed once.
-OWN_DATA = {"siamese": ["data=heads", "data.args.people=3", "data.limit=60", "data.val_fraction=0.34"]}
+OWN_DATA = {
+    "siamese": ["data=heads", "data.args.people=3", "data.limit=60", "data.val_fraction=0.34"],
+    "hdgan": ["data=emoji", "data.limit=40"],
+}
 
 
 def data_for(name: str, packed: list[str]) -> list[str]:
