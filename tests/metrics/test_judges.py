@@ -16,8 +16,8 @@ from torch import Tensor
 from gansweep.errors import Missing, UserError
 from gansweep.metrics.inception import InceptionJudge
 from gansweep.metrics.judges import open_judge
-from gansweep.metrics.precision import full_fp32
 from gansweep.metrics.lite0 import Lite0Judge
+from gansweep.metrics.precision import full_fp32
 
 torch.set_num_threads(1)
 CONF = Path(__file__).parents[2] / "conf" / "judge"
