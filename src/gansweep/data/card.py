@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gansweep.data import open_data
 from gansweep.data.checks import reader_class
+from gansweep.data.columns import take
 from gansweep.data.dataset import Dataset
 from gansweep.data.source import Source
 from gansweep.data.split import share_of
@@ -98,7 +99,25 @@ def _baselines(dataset: Dataset) -> list[str]:
         floor = _floor(dataset, judged[:256])
         if floor > 0:
             lines.append(f"  cannot be told    {_scores(floor)} (the target is drawn anew: no model can do better)")
-    return lines
+    return [*lines, *_repeated(dataset, judged)]
+
+
+def _repeated(dataset: Dataset, judged: NDArray[np.int64]) -> list[str]:
+    """Return what repeating the still reaches against a clip's frames, in a set that has both."""
+    if not {"still", "frames"} <= dataset.fields.keys():
+        return []
+    stills, clips = dataset.stored("still"), dataset.stored("frames")
+    if stills.shape[1:] != clips.shape[2:]:
+        return []
+    sums = np.zeros((2, 2))
+    for at in range(0, len(judged), 64):
+        rows = judged[at : at + 64]
+        error = (take(stills, rows)[:, None].astype(np.float32) - take(clips, rows)) / np.float32(_HALF)
+        for place, part in enumerate((error, error[..., error.shape[-2] // 2 :, :])):
+            means = ((part**2).mean(dtype=np.float64), np.abs(part).mean(dtype=np.float64))
+            sums[place] += np.array(means) * len(rows)
+    whole, lower = sums / len(judged)
+    return [f"  repeat the still  {_scores(*whole)} (every frame of a clip)", f"    its lower half  {_scores(*lower)}"]
 
 
 def _wanted(dataset: Dataset, rows: NDArray[np.int64], paired: bool, index: int = 0) -> NDArray[np.float64]:

@@ -20,15 +20,20 @@ Fields = dict[str, Any]
 # For the message about a field or relation that is not there; image, group and box are in every shipped set, the
 # relations pair, real and wrong in every set.
 _FACES = ("heads", "multipie")
+_CLIPS = ("talking",)
 _SHIPPED_WITH = {
     "label": ("emoji", "fashion_mnist", "heads", "folder with a sub-folder per class or a label in its metadata"),
     "caption": ("emoji", "folder with captions in its metadata or in .txt files"),
-    "tags": ("emoji", "fashion_mnist", "heads", "folder with sub-folders or tags in its metadata"),
-    "identity": _FACES,
+    "tags": ("emoji", "fashion_mnist", "heads", "talking", "folder with sub-folders or tags in its metadata"),
+    "identity": (*_FACES, "talking"),
     "pose": _FACES,
     "light": _FACES,
     "mask": ("heads", "multipie with data.args.mask=FILE.npy"),
     "target": _FACES,
+    "still": _CLIPS,
+    "frames": _CLIPS,
+    "audio": _CLIPS,
+    "lips": _CLIPS,
     "embedding": ("emoji", "folder with captions in its metadata or in .txt files"),
 }
 # A mirrored face looks, and is lit, from the other side.

@@ -1,0 +1,232 @@
+"""`data=talking`: drawn people who speak syllables, as short clips: frames, and the sound of each frame."""
+
+from __future__ import annotations
+
+import functools
+import re
+import threading
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gansweep.data.relations import NOBODY, Draw, Drawn, Relation, Rows
+from gansweep.data.source import Item, Listing, Picture, Source
+from gansweep.data.split import share_of
+from gansweep.data.tags import select_tags
+from gansweep.data.talking_drawing import FlatFace, draw, looks
+from gansweep.data.voice import FRAME_HZ, Voice, speak
+from gansweep.errors import UserError, nearest
+
+# To be raised with every change of what is drawn or said: older sets are then made anew.
+DRAWING = 1
+_ARGS = {"speakers": 24, "utterances": 8, "seconds": 3, "frames": 5, "stride": None, "seed": 0}
+_RANGES = {"speakers": (1, 999), "utterances": (1, 999), "seconds": (1, 60), "seed": (0, 2**63 - 1)}
+_LEAST_PX = 16
+_NAME = re.compile(r"s(\d{3})_u(\d{3})_f(\d{4})")
+_LUMA = (0.299, 0.587, 0.114)
+# The still is this far from the end of the utterance, as published: silence, lips closed.
+_STILL_FROM_END = 5
+# Speech is another's where the lips it asks for differ by this much on average (0 closed, 1 wide open).
+_UNLIKE, _TRIES = 0.15, 8
+
+
+class Clip(NamedTuple):
+    """What an item's name says: whose clip, of which utterance (both from 0), and its first frame."""
+
+    speaker: int
+    utterance: int
+    first: int
+
+    @staticmethod
+    def named(name: str) -> Clip:
+        """Read a name as `name` writes it."""
+        found = _NAME.fullmatch(name)
+        assert found is not None, name  # only such are listed
+        return Clip(int(found[1]) - 1, int(found[2]) - 1, int(found[3]))
+
+    @property
+    def name(self) -> str:
+        """s001_u001_f0000 for the first frames of the first."""
+        return f"{self.group}_u{self.utterance + 1:03d}_f{self.first:04d}"
+
+    @property
+    def group(self) -> str:
+        """The speaker."""
+        return f"s{self.speaker + 1:03d}"
+
+
+class _Utterance(NamedTuple):
+    frames: NDArray[np.uint8]
+    audio: NDArray[np.float32]
+    lips: NDArray[np.float32]
+
+
+class Talking(Source):
+    """Clips of data.args.frames frames, 24 a second, of flat faces whose lips follow a built-in syllable voice.
+
+    `image` is the clip's middle frame. Columns: `frames` uint8 (T, C, S, S); `audio` float32 (T, 666), 16 000 Hz, in
+    -1..1; `still` uint8 (C, S, S), the speaker five frames before the end of the utterance; `lips` float32 (T, 2), how
+    open (0 to 1) and how wide (1 at rest) the mouth is; `identity` int64. Relation `wrong`: a clip of anybody, at
+    another time or in another utterance, whose speech asks for other lips. Heads keep still, eyes blink and brows rise
+    by chance. Clips of a speaker stay together.
+    """
+
+    pixel_keys = ("size", "channels", "include", "exclude", "limit")
+    licence = "made by gansweep (MIT)"
+    procedural = True
+
+    @functools.cached_property
+    def args(self) -> dict[str, Any]:
+        """data.args, completed; UserError for one that is not known or out of range."""
+        for key in self.cfg.args:
+            if key not in _ARGS:
+                raise UserError(f"data.args.{key} is unknown{nearest(key, _ARGS)}")
+        args = {**_ARGS, **self.cfg.args}
+        most = int(args["seconds"]) * FRAME_HZ if _whole(args["seconds"]) else 0
+        if args["stride"] is None:
+            args["stride"] = args["frames"]
+        for key, (least, greatest) in {**_RANGES, "frames": (1, most), "stride": (1, most)}.items():
+            if not _whole(args[key]) or not least <= args[key] <= greatest:
+                raise UserError(f"data.args.{key}={args[key]} is out of range: a whole number, {least} to {greatest}")
+        return args
+
+    def check(self) -> None:
+        """Raise UserError for arguments that are out of range, or a size too small for a mouth."""
+        self.args  # noqa: B018
+        if self.cfg.size < _LEAST_PX:
+            raise UserError(f"data.size={self.cfg.size} is too small for a face: {_LEAST_PX} or more")
+
+    def stamp(self) -> str:
+        """Return what the clips are made from."""
+        return f"drawing {DRAWING} {' '.join(f'{key}={self.args[key]}' for key in _ARGS)}"
+
+    def describe(self) -> str:
+        """Say that nobody is shown or heard, and whose voice it is."""
+        return (
+            f"talking (drawn faces, voice: built-in syllables, seed {self.args['seed']}: procedural, not real people, "
+            "no language)"
+        )
+
+    def items(self) -> Listing:
+        """List the clips that tags and limit select."""
+        args = self.args
+        starts = range(0, args["seconds"] * FRAME_HZ - args["frames"] + 1, args["stride"])
+        clips = [
+            Clip(speaker, utterance, first)
+            for speaker in range(args["speakers"])
+            for utterance in range(args["utterances"])
+            for first in starts
+        ]
+        items = [
+            Item(id=clip.name, group=clip.group, tags=(f"speaker{clip.speaker + 1:03d}", clip.name[5:9]))
+            for clip in clips
+        ]
+        return Listing(few(select_tags(items, self.cfg.include or [], self.cfg.exclude or []), self.cfg.limit))
+
+    def picture(self, item: Item) -> Picture:
+        """Cut one clip from its utterance."""
+        clip, size = Clip.named(item.id), self.cfg.size
+        with self._lock:  # clips share an utterance: no two threads are to make the same one
+            whole = self._utterance(clip.speaker, clip.utterance)
+        cut = slice(clip.first, clip.first + self.args["frames"])
+        columns = {
+            "frames": whole.frames[cut],
+            "audio": whole.audio[cut],
+            "lips": whole.lips[cut],
+            "still": whole.frames[-_STILL_FROM_END],
+            "identity": clip.speaker,
+        }
+        return Picture(whole.frames[clip.first + self.args["frames"] // 2], (0, 0, size, size), columns)
+
+    def relations(self, fields: Mapping[str, Any]) -> Mapping[str, Relation]:
+        """Return wrong, and pair as another clip of the same speaker."""
+        identity = np.asarray(fields["identity"])
+        rows = np.arange(len(identity))
+        pair = Drawn(same=identity, differ=rows, what="another clip of that speaker", alone=True)
+        return {"pair": pair, "wrong": Mismatched(np.asarray(fields["lips"])[..., 0])}
+
+    @functools.cached_property
+    def _lock(self) -> threading.Lock:
+        return threading.Lock()
+
+    @functools.lru_cache(maxsize=64)  # noqa: B019  # a reader lives as long as one packing
+    def _speaker(self, number: int) -> tuple[Voice, FlatFace]:
+        random = np.random.Generator(np.random.PCG64([self.args["seed"], number]))
+        return Voice.of(random), FlatFace.of(random)
+
+    @functools.lru_cache(maxsize=3)  # noqa: B019
+    def _utterance(self, speaker: int, number: int) -> _Utterance:
+        voice, face = self._speaker(speaker)
+        random = np.random.Generator(np.random.PCG64([self.args["seed"], speaker, 1 + number]))
+        said = speak(voice, self.args["seconds"] * FRAME_HZ, random)
+        frames = draw(face, looks(said.lips, random), self.cfg.size)
+        if self.cfg.channels == 1:
+            grey = np.einsum("fchw,c->fhw", frames, np.array(_LUMA, dtype=np.float32))
+            frames = np.rint(grey)[:, None].astype(np.uint8)
+        return _Utterance(frames, said.audio, said.lips)
+
+
+@dataclass(frozen=True)
+class Mismatched:
+    """Of eight rows of the same side the first whose lips, `opening` (N, T), are unlike the row's; else the least like.
+
+    Silence is not the wrong speech for a clip of closed lips: chance alone would give it that.
+    """
+
+    opening: NDArray[np.float32]
+    what: str = "another clip whose speech does not fit"
+
+    def pick(self, rows: Rows, held_out: NDArray[np.bool_], name: str, draw: Draw) -> Rows:
+        """Return one row for each, never itself; NOBODY where it is alone on its side."""
+        found = np.full(len(rows), NOBODY, dtype=np.int64)
+        for side in (False, True):
+            mine, among = np.flatnonzero(held_out[rows] == side), np.flatnonzero(held_out == side)
+            if len(mine) and len(among) > 1:
+                found[mine] = self._unlike(rows[mine], among, name, draw)
+        return found
+
+    def crosses(self, held_out: NDArray[np.bool_]) -> bool:
+        """Never."""
+        return False
+
+    def _unlike(self, rows: Rows, among: Rows, name: str, draw: Draw) -> Rows:
+        own = np.searchsorted(among, rows)
+        drawn = np.stack([draw(f"{name}/{number}", rows) for number in range(_TRIES)])
+        place = (drawn * (len(among) - 1)).astype(np.int64)
+        candidates = among[place + (place >= own)]
+        distance = np.abs(self.opening[candidates] - self.opening[rows]).mean(axis=-1)
+        order = np.arange(_TRIES, 0, -1)[:, None]
+        best = np.where(distance >= _UNLIKE, order, distance).argmax(axis=0)
+        return np.take_along_axis(candidates, best[None], axis=0)[0]
+
+
+def few(items: list[Item], limit: int | None) -> list[Item]:
+    """Keep `limit` clips, whole utterances first: about as many speakers as utterances of each; order stays.
+
+    A smaller limit's choice is part of a larger one's.
+    """
+    if limit is None or limit >= len(items):
+        return items
+    spoken: dict[str, dict[str, list[Item]]] = defaultdict(lambda: defaultdict(list))
+    for item in items:
+        spoken[item.group][item.id[:9]].append(item)
+    ranked = []
+    for person, group in enumerate(_shuffled(spoken)):
+        for place, utterance in enumerate(_shuffled(spoken[group])):
+            # Square shells around the first utterance of the first speaker.
+            ranked.append((max(person, place), place, person, spoken[group][utterance]))
+    ranked.sort(key=lambda one: one[:3])
+    kept = {item.id for item in [item for *_, clips in ranked for item in clips][:limit]}
+    return [item for item in items if item.id in kept]
+
+
+def _shuffled(names: Mapping[str, Any]) -> list[str]:
+    return sorted(names, key=lambda name: (share_of(name, "limit"), name))
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
