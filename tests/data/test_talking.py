@@ -44,7 +44,13 @@ def talking(settings: Settings, made_once: Path) -> Any:
     """Open four speakers with two utterances each, small; `args` are completed from conf."""
 
     def make(**changes: Any) -> Dataset:
-        args = {**settings("talking").args, "speakers": 4, "utterances": 2, **changes.pop("args", {})}
+        args = {
+            **settings("talking").args,
+            "speakers": 4,
+            "utterances": 2,
+            "voice": "syllables",
+            **changes.pop("args", {}),
+        }
         small = {"size": SIZE, "val_fraction": 0.1, "cache_dir": str(made_once), "args": args}
         return open_data(settings("talking", **{**small, **changes}), progress=False)
 
@@ -61,11 +67,11 @@ def test_speech_is_cut_at_24_frames_a_second_and_ends_in_silence() -> None:
         assert said.audio.shape == (72, 666) and said.audio.dtype == np.float32
         assert np.isfinite(said.audio).all() and 0.5 < np.abs(said.audio).max() < 1
         assert said.lips.shape == (72, 2) and said.lips[:, 0].min() >= 0 and 0.4 < said.lips[:, 0].max() <= 1
-        assert 4 <= len(said.syllables) <= 20
+        assert 4 <= len(said.words) <= 20
         assert loudness(said.audio)[-5:].max() < 0.02 * loudness(said.audio).max()
         assert said.lips[-5:, 0].max() < 0.02
     with_nothing = speak(Voice.of(rng(0)), 3, rng(0))  # too short for a word
-    assert with_nothing.syllables == () and loudness(with_nothing.audio).max() < 0.9
+    assert with_nothing.words == () and loudness(with_nothing.audio).max() < 0.9
 
 
 def test_the_same_seed_says_the_same_bytes_and_another_seed_other_words() -> None:
@@ -73,7 +79,7 @@ def test_the_same_seed_says_the_same_bytes_and_another_seed_other_words() -> Non
     once, again, other = (speak(voice, 48, rng(seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(once.audio, again.audio)
     np.testing.assert_array_equal(once.lips, again.lips)
-    assert once.syllables == again.syllables != other.syllables
+    assert once.words == again.words != other.words
 
 
 @pytest.mark.parametrize("vowel", VOWELS)
@@ -194,7 +200,7 @@ def test_clips_are_cut_from_one_utterance(talking: Any) -> None:
 def test_a_set_is_the_same_to_the_byte_whoever_makes_it(settings: Settings, tmp_path: Path) -> None:
     found = []
     for number, (workers, seed) in enumerate(((1, 0), (3, 0), (1, 1))):
-        args = {"speakers": 2, "utterances": 2, "seconds": 1, "seed": seed}
+        args = {"speakers": 2, "utterances": 2, "seconds": 1, "seed": seed, "voice": "syllables"}
         changes = {"size": 16, "workers": workers, "args": args, "cache_dir": str(tmp_path / str(number))}
         found.append(open_data(settings("talking", **changes), progress=False).fingerprint)
     assert found[0] == found[1] != found[2]
@@ -241,6 +247,7 @@ def test_who_is_alone_finds_no_wrong_speech() -> None:
         ({"speakers": 0}, r"data.args.speakers=0 is out of range: a whole number, 1 to 999"),
         ({"seconds": 2.5}, r"data.args.seconds=2.5 is out of range"),
         ({"frames": 100}, r"data.args.frames=100 is out of range: a whole number, 1 to 72"),
+        ({"voice": "mine"}, r"data.args.voice=mine is unknown.*auto"),
         ({"stride": 0}, r"data.args.stride=0 is out of range"),
     ],
 )
@@ -275,7 +282,7 @@ def test_the_card_says_procedural_and_what_the_still_alone_reaches(
     dataset = talking()
     config = settings(
         "talking", size=SIZE, val_fraction=0.25, cache_dir=str(tmp_path),
-        args={"speakers": 2, "utterances": 1, "seconds": 1},
+        args={"speakers": 2, "utterances": 1, "seconds": 1, "voice": "syllables"},
     )  # fmt: skip
     text = verbs.card(config, progress=False)
     assert "procedural   drawn by a program" in text and "voice: built-in syllables" in text

@@ -18,12 +18,14 @@ from gansweep.data.source import Item, Listing, Picture, Source
 from gansweep.data.split import share_of
 from gansweep.data.tags import select_tags
 from gansweep.data.talking_drawing import FlatFace, draw, looks
+from gansweep.data.talking_espeak import EnglishVoice, Espeak, espeak, speak_english
 from gansweep.data.voice import FRAME_HZ, Voice, speak
-from gansweep.errors import UserError, nearest
+from gansweep.errors import Missing, UserError, nearest
 
 # To be raised with every change of what is drawn or said: older sets are then made anew.
 DRAWING = 1
-_ARGS = {"speakers": 24, "utterances": 8, "seconds": 3, "frames": 5, "stride": None, "seed": 0}
+_ARGS = {"speakers": 24, "utterances": 8, "seconds": 3, "frames": 5, "stride": None, "seed": 0, "voice": "auto"}
+_VOICES = ("auto", "syllables", "espeak")
 _RANGES = {"speakers": (1, 999), "utterances": (1, 999), "seconds": (1, 60), "seed": (0, 2**63 - 1)}
 _LEAST_PX = 16
 _NAME = re.compile(r"s(\d{3})_u(\d{3})_f(\d{4})")
@@ -66,7 +68,10 @@ class _Utterance(NamedTuple):
 
 
 class Talking(Source):
-    """Clips of data.args.frames frames, 24 a second, of flat faces whose lips follow a built-in syllable voice.
+    """Clips of data.args.frames frames, 24 a second, of flat faces whose lips follow what is said.
+
+    The voice is espeak-ng's, in English and with its own timing of phonemes, where that library is installed, and one
+    of built-in syllables otherwise: `describe` says which (data.args.voice: auto | syllables | espeak).
 
     `image` is the clip's middle frame. Columns: `frames` uint8 (T, C, S, S); `audio` float32 (T, 666), 16 000 Hz, in
     -1..1; `still` uint8 (C, S, S), the speaker five frames before the end of the utterance; `lips` float32 (T, 2), how
@@ -92,24 +97,38 @@ class Talking(Source):
         for key, (least, greatest) in {**_RANGES, "frames": (1, most), "stride": (1, most)}.items():
             if not _whole(args[key]) or not least <= args[key] <= greatest:
                 raise UserError(f"data.args.{key}={args[key]} is out of range: a whole number, {least} to {greatest}")
+        if args["voice"] not in _VOICES:
+            raise UserError(f"data.args.voice={args['voice']} is unknown{nearest(str(args['voice']), _VOICES)}")
         return args
+
+    @functools.cached_property
+    def espeak(self) -> Espeak | None:
+        """The library that speaks; None for the built-in syllables. Missing where it is asked for and not there."""
+        if self.args["voice"] == "syllables":
+            return None
+        library = espeak()
+        if library is None and self.args["voice"] == "espeak":
+            raise Missing("data.args.voice=espeak: no library espeak-ng; install it (apt install libespeak-ng1)")
+        return library
 
     def check(self) -> None:
         """Raise UserError for arguments that are out of range, or a size too small for a mouth."""
-        self.args  # noqa: B018
+        self.espeak  # noqa: B018
         if self.cfg.size < _LEAST_PX:
             raise UserError(f"data.size={self.cfg.size} is too small for a face: {_LEAST_PX} or more")
 
     def stamp(self) -> str:
         """Return what the clips are made from."""
-        return f"drawing {DRAWING} {' '.join(f'{key}={self.args[key]}' for key in _ARGS)}"
+        words = [f"{key}={self.args[key]}" for key in _ARGS if key != "voice"]
+        return f"drawing {DRAWING} {' '.join(words)} {self._voice_name()}"
 
     def describe(self) -> str:
         """Say that nobody is shown or heard, and whose voice it is."""
-        return (
-            f"talking (drawn faces, voice: built-in syllables, seed {self.args['seed']}: procedural, not real people, "
-            "no language)"
-        )
+        seed = self.args["seed"]
+        return f"talking (drawn faces, voice: {self._voice_name()}, seed {seed}: procedural, not real people)"
+
+    def _voice_name(self) -> str:
+        return f"espeak-ng {self.espeak.version}" if self.espeak else "built-in syllables"
 
     def items(self) -> Listing:
         """List the clips that tags and limit select."""
@@ -154,15 +173,21 @@ class Talking(Source):
         return threading.Lock()
 
     @functools.lru_cache(maxsize=64)  # noqa: B019  # a reader lives as long as one packing
-    def _speaker(self, number: int) -> tuple[Voice, FlatFace]:
+    def _speaker(self, number: int) -> tuple[Voice | EnglishVoice, FlatFace]:
         random = np.random.Generator(np.random.PCG64([self.args["seed"], number]))
-        return Voice.of(random), FlatFace.of(random)
+        face = FlatFace.of(random)
+        return EnglishVoice.of(random) if self.espeak else Voice.of(random), face
 
     @functools.lru_cache(maxsize=3)  # noqa: B019
     def _utterance(self, speaker: int, number: int) -> _Utterance:
         voice, face = self._speaker(speaker)
         random = np.random.Generator(np.random.PCG64([self.args["seed"], speaker, 1 + number]))
-        said = speak(voice, self.args["seconds"] * FRAME_HZ, random)
+        count = self.args["seconds"] * FRAME_HZ
+        if self.espeak and isinstance(voice, EnglishVoice):
+            said = speak_english(self.espeak, voice, count, random)
+        else:
+            assert isinstance(voice, Voice)
+            said = speak(voice, count, random)
         frames = draw(face, looks(said.lips, random), self.cfg.size)
         if self.cfg.channels == 1:
             grey = np.einsum("fchw,c->fhw", frames, np.array(_LUMA, dtype=np.float32))

@@ -25,8 +25,9 @@ _F4_HZ = 3500.0
 _BANDWIDTH_HZ = (80.0, 100.0, 150.0, 250.0)
 # Shares of a period in which the glottis opens and closes (Rosenberg 1971, pulse C).
 _OPENING, _CLOSING = 0.40, 0.16
-_FLOOR, _PEAK = 5e-4, 0.7
-_LEAD_S, _TAIL_S = (0.08, 0.25), 0.35
+# Level of the noise that is always there, height of the loudest moment, silence at the end.
+FLOOR, PEAK, TAIL_S = 5e-4, 0.7, 0.35
+_LEAD_S = (0.08, 0.25)
 # How long the glottis, the resonances and the lips take from one sound to the next: deviations of a Gauss curve.
 _SMOOTH_S = {"voiced": 0.008, "noise": 0.003, "formants": 0.015, "lips": 0.028, "pitch": 0.05}
 
@@ -105,11 +106,14 @@ class Voice:
 
 @dataclass(frozen=True)
 class Speech:
-    """What is said: `audio` float32 (frames, 666) in -1..1; `lips` float32 (frames, 2), open and wide as in `Sound`."""
+    """What is said: `audio` float32 (frames, 666) in -1..1; `lips` float32 (frames, 2), open and wide as in `Sound`.
+
+    `words` are words, or syllables.
+    """
 
     audio: Floats
     lips: Floats
-    syllables: tuple[str, ...]
+    words: tuple[str, ...]
 
 
 def speak(voice: Voice, frames: int, random: np.random.Generator) -> Speech:
@@ -136,18 +140,31 @@ def speak(voice: Voice, frames: int, random: np.random.Generator) -> Speech:
     band = np.interp(middles, times, centre)[:, None], np.interp(middles, times, width)[:, None]
     teeth = np.exp(-0.5 * ((hz - band[0]) / band[1]) ** 2)
     sound = _filtered(glottis * voiced, throat) + _filtered(hiss * noise, teeth)
-    sound *= _PEAK / max(float(np.abs(sound).max()), 1e-9)
-    sound += _FLOOR * random.standard_normal(len(sound))
-    by_frame = np.stack([np.interp(at, times, track).reshape(frames, SAMPLES).mean(axis=1) for track in lips], axis=1)
+    sound *= PEAK / max(float(np.abs(sound).max()), 1e-9)
+    sound += FLOOR * random.standard_normal(len(sound))
     audio = sound.reshape(frames, SAMPLES).astype(np.float32)
-    return Speech(audio, by_frame.astype(np.float32), tuple(syllables))
+    return Speech(audio, _by_frame(lips, times, frames), tuple(syllables))
+
+
+def smooth_lips(starts_s: list[float], targets: Floats, frames: int) -> Floats:
+    """Return lips float32 (frames, 2) that go from target to target (count, 2), each from its start in seconds on."""
+    times = (np.arange(int(np.ceil(frames * SAMPLES / RATE_HZ * _CONTROL_HZ)) + 1) + 0.5) / _CONTROL_HZ
+    tracks = targets[np.maximum(np.searchsorted(starts_s, times, side="right") - 1, 0)].T
+    return _by_frame(np.stack([_smoothed(track, _SMOOTH_S["lips"]) for track in tracks]), times, frames)
+
+
+def _by_frame(lips: Floats, times: Floats, frames: int) -> Floats:
+    """Return two control tracks as means over each frame, float32 (frames, 2)."""
+    at = np.arange(frames * SAMPLES) / RATE_HZ
+    tracks = [np.interp(at, times, track).reshape(frames, SAMPLES).mean(axis=1) for track in lips]
+    return np.stack(tracks, axis=1).astype(np.float32)
 
 
 def _words(voice: Voice, seconds: float, random: np.random.Generator) -> tuple[list[Sound], list[str]]:
     """Return sounds that begin and end in silence, and the syllables that they make."""
     sounds = [_PAUSE._replace(seconds=float(random.uniform(*_LEAD_S)))]
     syllables: list[str] = []
-    spent, room = sounds[0].seconds, seconds - _TAIL_S
+    spent, room = sounds[0].seconds, seconds - TAIL_S
     while True:
         word, names = [], []
         for _ in range(int(random.integers(1, 4))):
