@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
 from gansweep.assemble import check
 from gansweep.build import build_system
@@ -253,11 +254,11 @@ def test_the_journals_strings_of_weights(hydra: Session) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if commands(f"siamese/{name}")])
-def test_commands_in_comments_compose(hydra: Session, name: str, faces: str) -> None:
-    """Without the runs that they go on from."""
+def test_commands_in_comments_compose(hydra: Session, name: str) -> None:
+    """Without the runs that they go on from; of a sweep its last job."""
     for command in commands(f"siamese/{name}"):
         overrides = [argument for argument in command if not argument.startswith("model.warm_start.")]
-        jobs = hydra.expand(hydra.normal([*overrides, faces]))
+        jobs = BasicSweeper.split_arguments(hydra.parse(hydra.normal(overrides)), None)[0]
         check(to_settings(hydra.compose(jobs[-1])))
 
 
