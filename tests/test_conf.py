@@ -131,6 +131,7 @@ def test_experiment_shrunk_trains_three_steps(name: str, packed: list[str], tmp_
 OWN_DATA = {
     "siamese": ["data=heads", "data.args.people=3", "data.limit=60", "data.val_fraction=0.34"],
     "hdgan": ["data=emoji", "data.limit=40"],
+    "talkingface": ["data=talking", "data.args.speakers=4", "data.args.utterances=1", "data.args.seconds=2"],
 }
 
 
