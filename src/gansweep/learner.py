@@ -18,6 +18,7 @@ from gansweep.engine.schedule import Timetable
 from gansweep.engine.step import EagerEngine
 from gansweep.errors import UserError
 
+_BATCHES_LOOKED_AT = 8
 log = logging.getLogger("gansweep")
 
 
@@ -73,8 +74,16 @@ def open_drive(
 
 
 def refuse_unreached(settings: Settings, learner: Learner) -> None:
-    """Refuse (UserError), or with runtime.reach=warn mention, charged terms that move nothing their phase learns."""
+    """Refuse (UserError), or with runtime.reach=warn mention, charged terms that move nothing their phase learns.
+
+    A term that a few pictures give a true zero (no pair of one class among them) is looked at with others too.
+    """
     lost = check_reach(settings, learner.engine, learner.plan, learner.batches.batch(0))
+    for index in range(1, _BATCHES_LOOKED_AT):
+        if not lost:
+            break
+        still = set(check_reach(settings, learner.engine, learner.plan, learner.batches.batch(index)))
+        lost = [term for term in lost if term in still]
     if not lost:
         return
     message = f"charged terms that give no gradient to what their phase learns: {', '.join(lost)}"

@@ -25,7 +25,7 @@ from gansweep.scoring.card import Card, append, cards_of, retract
         ("gansweep train +scale_down=", ["+scale_down=cpu"]),
         ("gansweep train --cf", ["--cfg"]),
         ("gansweep eval-is somewhere judge=l", ["judge=lite0"]),
-        ("gansweep data ", ["build", "inspect", "check"]),
+        ("gansweep data ", ["build", "inspect", "check", "card"]),
         ("gansweep data check data=em", ["data=emoji"]),
         ("gansweep completion z", ["zsh"]),
         ("gansweep eval-is somewhere eval.proto", ["eval.protocol="]),
