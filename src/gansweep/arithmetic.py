@@ -19,7 +19,7 @@ def set_arithmetic(runtime: RuntimeSettings) -> None:
     """Set torch's global switches as `runtime` says; those of CUDA do nothing without it."""
     if runtime.threads is not None:
         torch.set_num_threads(runtime.threads)
-    _keep_freed_memory()
+    keep_freed_memory()
     # One switch for both libraries: 10 bits of mantissa in products, sums in fp32.
     torch.backends.cuda.matmul.allow_tf32 = runtime.tf32
     torch.backends.cudnn.allow_tf32 = runtime.tf32
@@ -32,7 +32,7 @@ def set_arithmetic(runtime: RuntimeSettings) -> None:
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Have glibc keep what a step frees for the next step, rather than give it back and fault it in again.
 
     Worth some per cent of a CPU step (benchmarks/reports); without glibc nothing is done.

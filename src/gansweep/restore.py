@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gansweep.arithmetic import keep_freed_memory
 from gansweep.assemble import differences, pick_device
 from gansweep.build import build_system
 from gansweep.config.explain import select, validate
@@ -98,6 +99,7 @@ def restore(path: Path, run: Run | None, change: Change, place: World | None = N
     device = (place or World()).device(_device(settings))
     if settings.runtime.threads is not None:
         torch.set_num_threads(settings.runtime.threads)
+    keep_freed_memory()
     with torch.random.fork_rng(devices=[]):
         system = build_system(settings)
     ema = bool(settings.eval.ema and payload.get("ema"))
