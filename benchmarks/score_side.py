@@ -45,7 +45,7 @@ def gansweep_kept(weights: str) -> Judging:
     """The same with freed memory kept by glibc, as gansweep has it while it trains."""
     from gansweep import arithmetic
 
-    arithmetic._keep_freed_memory()
+    arithmetic.keep_freed_memory()
     return gansweep(weights)
 
 
