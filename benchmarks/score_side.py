@@ -1,6 +1,6 @@
 """One side of score.py in a process of its own: gansweep or torch-fidelity judging the same pictures, when told to.
 
-    python benchmarks/score_side.py gansweep|gansweep-kept|torch-fidelity FOLDER
+    python benchmarks/score_side.py gansweep|torch-fidelity FOLDER
 
 Reads FOLDER/pictures.npy (uint8 (N, 3, H, W)) and FOLDER/seeded.pth, writes FOLDER/<side>.npy (logits), then answers
 each line on stdin, a batch size, with one line of JSON: CPU and wall seconds, and the score. Judged is from pictures in
@@ -25,10 +25,12 @@ Judging = Callable[[Tensor, int], tuple[Tensor, float]]
 
 
 def gansweep(weights: str) -> Judging:
-    """The judge and the streaming score, as eval-is uses them."""
+    """The judge and the streaming score, as eval-is uses them, which has glibc keep freed memory."""
+    from gansweep.arithmetic import keep_freed_memory
     from gansweep.metrics.inception import InceptionJudge
     from gansweep.metrics.score import InceptionScore
 
+    keep_freed_memory()
     judge = InceptionJudge(name="seeded", weights=weights)
 
     def run(pictures: Tensor, batch: int) -> tuple[Tensor, float]:
@@ -39,14 +41,6 @@ def gansweep(weights: str) -> Judging:
         return torch.cat(logits), score.compute().mean
 
     return run
-
-
-def gansweep_kept(weights: str) -> Judging:
-    """The same with freed memory kept by glibc, as gansweep has it while it trains."""
-    from gansweep import arithmetic
-
-    arithmetic.keep_freed_memory()
-    return gansweep(weights)
 
 
 def torch_fidelity(weights: str) -> Judging:
@@ -64,7 +58,7 @@ def torch_fidelity(weights: str) -> Judging:
     return run
 
 
-SIDES = {"gansweep": gansweep, "gansweep-kept": gansweep_kept, "torch-fidelity": torch_fidelity}
+SIDES = {"gansweep": gansweep, "torch-fidelity": torch_fidelity}
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from seeded_inception import GOLDEN, MEAN_FEATURE_FILE, pictures, seeded_state
 from torch import Tensor
 
+from gansweep.metrics import fid_network
 from gansweep.metrics.fid_network import FidInception, resize_tf1, wanted_entries
 from gansweep.metrics.score import InceptionScore
 
@@ -106,6 +107,19 @@ def test_folded_network_gives_the_unfolded_logits(network: FidInception, state: 
         wanted = unfolded_logits(state, (images.double() - 128) / 128)
     assert ours.shape == (2, 1008) and ours.dtype == torch.float32
     assert float((ours - wanted).abs().max() / wanted.abs().max()) < 1e-5
+
+
+@pytest.mark.parametrize("few", [1, 2, 99])
+def test_pictures_at_a_time_in_the_stem_change_nothing(
+    network: FidInception, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    images = pictures(3, 32).float()
+    with torch.inference_mode():
+        wanted = network(images)
+        monkeypatch.setattr(fid_network, "STEM_PICTURES", few)
+        found = network(images)
+        assert network(images[:0]).shape == (0, 1008)
+    assert float((found - wanted).abs().max() / wanted.abs().max()) < 1e-6
 
 
 def test_in_bf16_pooling_and_head_stay_in_float32(network: FidInception) -> None:
