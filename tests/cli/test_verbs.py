@@ -133,7 +133,7 @@ def test_without_a_verb_the_help_is_the_error(capsys: pytest.CaptureFixture[str]
     assert "130" in manual.MAIN.partition("Exit status")[2]
 
 
-@pytest.mark.parametrize(("verb", "wanted"), [("eval-is", "TARGET"), ("data", "build|inspect|check")])
+@pytest.mark.parametrize(("verb", "wanted"), [("eval-is", "TARGET"), ("data", "build|inspect|check|card")])
 def test_only_what_is_required_is_said_to_be(verb: str, wanted: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb]) == 2
     assert f"required: {wanted};" in capsys.readouterr().err

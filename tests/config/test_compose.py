@@ -55,7 +55,7 @@ WRONG = [
     (["steps=3", "scales=null"], "scales=null: a group needs a choice; choices: "),
     (["data=folder", "data.path=~/a,~/b"], "'data.path=~/a,~/b': ~ is the shell's word for your home; write the whole"),
     (["experiment=nothing_like_it"], "experiment=nothing_like_it: no such choice"),
-    (["~model"], "~model: every run has one; choose with model=…; choices: dcgan, vae, "),
+    (["~model"], "~model: every run has one; choose with model=…; choices: dcgan, hdgan, "),
     (["~optimizer=adam"], "~optimizer: every run has one; choose with optimizer=…; choices: adam, "),
     (["name="], "name='': must be text that is not blank"),
     (["name=' '"], "name=' ': must be text that is not blank"),
