@@ -18,7 +18,7 @@ from gansweep.look import config_of
 from gansweep.measure import Bench, Measuring, Subject, weights_digest
 from gansweep.restore import Change, Restored, changes, restore
 from gansweep.runs import store
-from gansweep.runs.rundir import Run
+from gansweep.runs.rundir import Run, say
 from gansweep.runs.tracker import note, send
 from gansweep.scoring.card import Card, append, cards_of
 from gansweep.take import Taken, take
@@ -165,7 +165,11 @@ def _scored(restored: Restored, bench: Bench, again: bool) -> Evaluation:
     known = {card.id: card for card in cards_of(run.dir)} if run is not None else {}
     taken = take(asked, known, again)
     if run is not None and taken.fresh and bench.place.leads:
-        _record(run, taken, restored.step)
+        try:
+            _record(run, taken, restored.step)
+        except OSError:  # told below as it is; what took long to compute is told here
+            say("not written: " + ", ".join(f"{card.key} {card.value:.6g}" for card in taken.fresh))
+            raise
     taken.settle()
     return Evaluation(
         restored.path,

@@ -30,7 +30,7 @@ def config_of(run_dir: Path) -> dict[str, Any]:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster, where it was built
     try:
         content = yaml.load((run_dir / CONFIG_FILE).read_text(encoding="utf-8"), Loader=loader)
-    except (OSError, yaml.YAMLError):
+    except (OSError, ValueError, yaml.YAMLError):
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -21,14 +21,16 @@ from gansweep.engine.distributed import World
 from gansweep.errors import UserError
 from gansweep.metrics.inception import NAME as INCEPTION
 from gansweep.metrics.judges import INCEPTION_KEY, INCEPTION_TARGET, Judge, open_judge, score_key
+from gansweep.metrics.kept import KEEP
 from gansweep.metrics.panel import AGAINST_REAL, Measures, check_judge, keys_of
 from gansweep.metrics.precision import in_words
 from gansweep.metrics.protocols import ORDER_SEED, protocol_named
 from gansweep.metrics.score import check_sizes
+from gansweep.metrics.weights import sha256_of
 from gansweep.runs import provenance
 from gansweep.runs.rundir import say
 from gansweep.scoring.card import DEFINITION, card_id
-from gansweep.scoring.real import described
+from gansweep.scoring.real import chosen_rows, described, digest_of
 
 REC_KEYS = ("rec_psnr", "rec_ssim", "rec_ms_ssim")
 _DRAWN_AT_A_TIME = {"cpu": 64, "cuda": 256}
@@ -140,6 +142,7 @@ class Measuring:
         if "rec" in self.settings.metrics and not hasattr(self.drawer.system, "reconstruct"):
             raise UserError(f"eval.metrics: rec needs a model with an encoder, which {settings.model.target} has not")
         self._refuse_other_data()
+        self._refuse_too_few()
 
     def _refuse_other_data(self) -> None:
         wanted = [name for name in self.settings.metrics if name in (*AGAINST_REAL, "rec")]
@@ -149,6 +152,34 @@ class Measuring:
                 f"{self.drawer.where}: eval.metrics: {', '.join(wanted)} need the data it was trained on, fingerprint "
                 f"{then[:12]}; data now has {self.drawer.data.fingerprint[:12]}"
             )
+
+    def _refuse_too_few(self) -> None:
+        """Refuse, before anything is drawn, what too few samples or pictures cannot give."""
+        wanted, settings = set(self.settings.metrics), self.settings
+        if "rec" in wanted and not len(self.drawer.data.split("val")):
+            raise UserError("eval.metrics: rec needs held-out pictures, and this run held none out (data.val_fraction)")
+        if not wanted & set(AGAINST_REAL):
+            return
+        real = len(chosen_rows(self.drawer.data, settings))
+        smallest = min(settings.n, real, KEEP)
+        there = f"there are {settings.n} samples and {real} real pictures"
+        if "kid" in wanted and smallest < settings.kid_subset_size:
+            raise UserError(f"eval.kid_subset_size={settings.kid_subset_size}: {there}; at most {smallest} here")
+        if "prdc" in wanted and smallest <= settings.prdc_nearest:
+            raise UserError(f"eval.prdc_nearest={settings.prdc_nearest}: {there}; at most {smallest - 1} here")
+
+    def _judge_identity(self) -> dict[str, str]:
+        """Return what the judge says of itself, and what a user's own may have left out: class and weights' digest."""
+        assert self.judge is not None
+        asked, told = self.drawer.settings.judge, self.judge.identity()
+        if not isinstance(told, dict):
+            raise UserError(f"judge '{asked.name}': identity() must return a dict of texts, not {type(told).__name__}")
+        own = {part: str(text) for part, text in told.items()}
+        if asked.target and not asked.target.startswith("gansweep."):
+            own.setdefault("target", asked.target)
+            if asked.weights and "weights_sha256" not in own and Path(asked.weights).is_file():
+                own["weights_sha256"] = sha256_of(Path(asked.weights))
+        return own
 
     @cached_property
     def sizes_px(self) -> dict[str, int]:
@@ -178,12 +209,9 @@ class Measuring:
         if settings.mode == "train":
             drawn["batch_size"] = str(self.batch_size)
         if metric == "rec":
-            return {
-                "n": str(self.rec_rows),
-                "data": self.drawer.data.fingerprint[:16],
-                "seed": str(settings.seed),
-                **drawn,
-            }
+            rows = self.drawer.held_out[1][: self.rec_rows]
+            pictures = f"held out, {digest_of(self.drawer.data, rows)}"
+            return {"n": str(self.rec_rows), "pictures": pictures, "seed": str(settings.seed), **drawn}
         assert self.judge is not None
         own: dict[str, str] = {}
         if metric == "is":
@@ -195,8 +223,9 @@ class Measuring:
             own["subsets"] = f"{settings.kid_subsets} of {settings.kid_subset_size}"
         if metric == "prdc":
             own["nearest"] = str(settings.prdc_nearest)
-        judged = {"precision": in_words("exact"), **self.judge.identity()}
-        return {**judged, "n": str(settings.n), "seed": str(settings.seed), **own, **drawn}
+        judged = {"precision": in_words("exact"), **self._judge_identity()}
+        left_out = settings.n % protocol_named(settings.protocol).whole_batches_of if metric == "is" else 0
+        return {**judged, "n": str(settings.n - left_out), "seed": str(settings.seed), **own, **drawn}
 
     @property
     def rec_keys(self) -> list[str]:

@@ -174,7 +174,9 @@ def recorded(config: Mapping[str, Any]) -> Settings:
     """Return the settings of a recorded config, but for what names the machine that trained: that is chosen anew."""
     settings = validate(config)
     runtime = settings.runtime.model_copy(update={"device": "auto", "threads": None})
-    return settings.model_copy(update={"runtime": runtime, "eval": settings.eval.model_copy(update={"device": None})})
+    return settings.model_copy(
+        update={"runtime": runtime, "eval": settings.eval.model_copy(update={"device": None, "every_steps": 0})}
+    )
 
 
 def changes(overrides: Sequence[str], verb: str, config_dir: str | None = None) -> Change:

@@ -267,3 +267,48 @@ def test_a_card_tells_everything_and_can_be_read_by_anyone(tmp_path: Path) -> No
     assert tags(run)["gansweep.is_tiny.card"] == told["id"]
     append(run.dir, cards_of(run.dir)[0])
     assert len(cards_of(run.dir)) == 1, "the same card twice is one card"
+
+
+@pytest.mark.usefixtures("seeing")
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["eval.metrics=[is,kid]"],
+            r"kid_subset_size=1000: there are 40 samples .* at most 40 here",
+        ),
+        (["eval.metrics=[prdc]", "eval.prdc_nearest=100"], r"prdc_nearest=100: .*at most 39 here"),
+        (["judge.name=lite0"], r"judge\.name=lite0 is the name of a built-in judge"),
+        (["eval.n=99999999999999"], r"eval\.n"),
+    ],
+)
+def test_what_too_few_cannot_give_is_refused_before_anything_is_drawn(
+    tmp_path: Path, overrides: list[str], message: str
+) -> None:
+    run = on_data(tmp_path / "outputs" / "one")
+    with pytest.raises(UserError, match=message):
+        evaluate(str(run.checkpoint_dir / "last.pt"), overrides)
+    assert not cards_of(run.dir)
+
+
+def test_reconstructions_without_held_out_pictures_are_no_score(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path / "outputs" / "one", tiny_settings("data=emoji", "data.limit=60", "data.val_fraction=0"))
+    payload = checkpoint.load(run.checkpoint_dir / "last.pt")
+    payload["data"] = {}
+    checkpoint.save(run.checkpoint_dir / "last.pt", payload)
+    with pytest.raises(UserError, match=r"rec needs held-out pictures"):
+        evaluate(str(run.checkpoint_dir / "last.pt"), ["eval.metrics=[rec]"])
+
+
+def test_a_judge_of_ones_own_is_known_by_its_class_and_its_files_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiny_judge.TinyJudge, "identity", lambda self: {"judge": self.name})
+    run = tiny_run(tmp_path / "outputs" / "one")
+    digests = []
+    for text in ("one", "two"):
+        (tmp_path / f"{text}.pt").write_text(text)
+        (card,) = evaluate(str(run.dir), [f"judge.weights={tmp_path / text}.pt"])[0].fresh
+        assert card.measure["target"] == "tiny_judge.TinyJudge"
+        digests.append(card.measure["weights_sha256"])
+    assert len(set(digests)) == 2

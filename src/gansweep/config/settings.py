@@ -139,7 +139,7 @@ def _only_is() -> list[Measured]:
 class EvalSettings(Node):
     """`eval`: what is measured of which samples, and how."""
 
-    n: Count = 5000
+    n: Annotated[Count, Field(le=10_000_000)] = 5000
     seed: Seed = 0
     splits: Annotated[Count, Field(le=1000)] = 10
     protocol: Literal["torch-fidelity", "improved-gan", "stackgan", "torchmetrics"] = "torch-fidelity"

@@ -18,6 +18,8 @@ from gansweep.metrics.precision import Precision, check_precision
 
 INCEPTION_KEY = "inception_score"
 INCEPTION_TARGET = "gansweep.metrics.inception.InceptionJudge"
+# Their names are theirs: a score is known by its judge's.
+BUILT_IN = {"inception": INCEPTION_TARGET, "lite0": "gansweep.metrics.lite0.Lite0Judge"}
 
 
 class Reading(NamedTuple):
@@ -67,6 +69,9 @@ def open_judge(settings: Mapping[str, Any], device: torch.device | str, precisio
     missing = [part for part in ("name", "key", "identity", "logits") if not hasattr(judge, part)]
     if missing:
         raise UserError(f"judge._target_={target} is no judge: it lacks {', '.join(missing)}")
+    owner = BUILT_IN.get(judge.name)
+    if owner is not None and owner != target:
+        raise UserError(f"judge.name={judge.name} is the name of a built-in judge: give this one another")
     if judge.key == INCEPTION_KEY and target != INCEPTION_TARGET:
         raise UserError(f"judge '{judge.name}' must not write '{INCEPTION_KEY}': that is the FID Inception's alone")
     if hasattr(judge, "precision"):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from gansweep.scoring.card import Card
 from gansweep.scoring.evaluations import best_of
+from gansweep.scoring.words import measure_in_words
 
 
 def best_tags(cards: Sequence[Card], fresh: Sequence[Card]) -> dict[str, str]:
@@ -23,7 +24,8 @@ def best_tags(cards: Sequence[Card], fresh: Sequence[Card]) -> dict[str, str]:
         if rivals:
             best = best_of(rivals)
             spread = "" if best.interval is None else " [{:.4g}, {:.4g}]".format(*best.interval)
+            how = measure_in_words(newest.key, best.measure)
             tags[f"gansweep.best.{newest.key}"] = (
-                f"{best.subject['checkpoint']}, step {best.step}: {best.value:.4g}{spread}, card {best.id}"
+                f"{best.subject['checkpoint']}, step {best.step}: {best.value:.4g}{spread}, card {best.id} ({how})"
             )
     return tags

@@ -135,7 +135,7 @@ def cards_of(run_dir: Path) -> list[Card]:
                 found[card.id] = card
             elif line["id"] in found:
                 found[line["id"]] = dataclasses.replace(found[line["id"]], retracted=str(line["why"]))
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             continue
     return list(found.values())
 

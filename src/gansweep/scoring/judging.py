@@ -89,7 +89,7 @@ def judge_samples(work: Pass) -> dict[str, Panel]:
             if bound <= reached:
                 continue
             end = int(torch.searchsorted(own, bound))
-            for rows in own[done:end].split(work.batch_size):
+            for rows in own[done:end].split(work.batch_size) if end > done else ():  # several: none of this part's own
                 _judge_batch(work, panels, rows)
                 done += len(rows)
                 bar.advance(task, len(rows))

@@ -43,8 +43,13 @@ def chosen_rows(dataset: Dataset, settings: EvalSettings) -> NDArray[np.int64]:
 
 def described(dataset: Dataset, settings: EvalSettings, size_px: int) -> str:
     """Return in words which real pictures a score is taken against."""
-    count = len(chosen_rows(dataset, settings))
-    return f"{settings.reference}, {count} pictures at {size_px} px, fingerprint {dataset.fingerprint[:16]}"
+    rows = chosen_rows(dataset, settings)
+    return f"{settings.reference}, {len(rows)} pictures at {size_px} px, {digest_of(dataset, rows)}"
+
+
+def digest_of(dataset: Dataset, rows: NDArray[np.int64]) -> str:
+    """Return in words which pictures these are: the set's fingerprint and that of the rows taken from it."""
+    return f"fingerprint {dataset.fingerprint[:16]}, rows {hashlib.sha256(rows.tobytes()).hexdigest()[:8]}"
 
 
 def reference_for(
