@@ -51,12 +51,15 @@ $(PEER_READY): constraints.txt tests/peer/requirements.txt
 peer-check: $(READY) $(PEER_READY) ## hold the score against torch-fidelity, live, in .venv-peer
 	$(BIN)/python tests/peer/check.py
 
-bench: $(READY) ## measure: the step, the cost of tracking, memory, the cache, a profile
+bench: $(READY) $(PEER_READY) ## measure: the step, tracking, memory, the cache, a profile, scoring
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/tracking.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/cache.py
 	$(BIN)/python benchmarks/profile_cpu.py
+	$(BIN)/python benchmarks/score.py
+	$(BIN)/python benchmarks/score_memory.py
+	$(BIN)/python benchmarks/score_many.py
 
 golden: $(READY) ## make the golden losses anew (only when results are meant to change)
 	$(BIN)/python tests/golden/losses.py
