@@ -30,6 +30,7 @@ APRIL_11 = {
 }
 GEN = {**RELU, "widths": [64, 128, 256, 512, 1024], "skip": "crop", "padding": "valid", "enlarge": "nearest"}
 SYNC_V1: dict[str, Any] = {
+    **RELU,
     "kind": "joint",
     "frames": 1,
     "video": {**LEAKY, "conv": [6, 32, 64, 1], "dense": [], "norm": "none"},
@@ -37,6 +38,7 @@ SYNC_V1: dict[str, Any] = {
     "joint": [256, 128],
 }
 SYNC_V6: dict[str, Any] = {
+    **RELU,
     "kind": "joint",
     "frames": 5,
     "video": {**LEAKY, "conv": [32, 64, 128, 256], "dense": [2048, 256], "norm": "none"},

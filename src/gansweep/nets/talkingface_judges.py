@@ -207,7 +207,7 @@ class Sync(nn.Module):
                 f"speech; give model.sync.video.dense and model.sync.speech.dense the same last width"
             )
         sizes = [sizes[-1] + self.speech.features, *part["joint"]] if apart else []
-        self.joint = nn.Sequential(*dense(sizes, "relu", 0.0, last_act=False))
+        self.joint = nn.Sequential(*dense(sizes, part["act"], part["slope"], last_act=False))
 
     def forward(self, windows: Tensor, speech: Tensor) -> Tensor:
         """Return logits of windows of frames, (N, k, C, h, w), with their speech, (N, A)."""

@@ -21,6 +21,8 @@ from gansweep.nets.talkingface_judges import Identity, SequenceConv3d, SequenceG
 from gansweep.system import Look, Phase, Shared, Spec, Term, View
 from gansweep.systems.parts import probability
 from gansweep.systems.talkingface_cut import (
+    AS_THE_DATA,
+    Pixels,
     drawn_place,
     heard,
     motion,
@@ -55,7 +57,8 @@ class TalkingFace:
 
     What the original code ran by mistake is here by name: `detached` (terms of gen that see a clip cut off from its
     graph), the terms d_*_leak (what was left of the generator's gradient when a discriminator stepped), `seq.earlier`
-    as_coded (D's fake run begins with real frames, G's with detached ones) and `seq.head` state.
+    as_coded (D's fake run begins with real frames, G's with detached ones), `seq.head` state, and `pixels`: networks
+    see (value - offset) / scale of the data's values, and what gen's output can reach is moved and stretched with it.
 
     `remake` has gen make its frames anew, at the cost of a forward without graph: with runtime.accumulate the graphs of
     all parts would be held otherwise. `width_factor` multiplies every width but counts of logits. Raises ConfigError.
@@ -84,8 +87,10 @@ class TalkingFace:
         init: str,
         init_slope: float,
         gan_loss: str,
+        pixels: Mapping[str, float] = AS_THE_DATA,
         width_factor: float = 1.0,
     ):
+        self.pixels = Pixels(**pixels)
         self.by_frame, self.frames, self.region = step == "frame", frames, region
         self.run = run if self.by_frame else frames
         refuse_short(frames, self.run, sync["frames"])
@@ -104,7 +109,8 @@ class TalkingFace:
         for net in self.nets.values():
             draw_weights(net, init, init_slope)
         self.native_px = painter.native_px
-        self.output, self.output_range = OUTPUTS[gen["output"]], OUTPUT_RANGES.get(gen["output"])
+        self.output, reach = OUTPUTS[gen["output"]], OUTPUT_RANGES.get(gen["output"])
+        self.output_range = reach and (self.pixels.outward(reach[0]), self.pixels.outward(reach[1]))
         picture, speech = Spec((channels, size_px, size_px)), Spec((frames, samples), "vector")
         clip = Spec((frames, channels, size_px, size_px))
         self.inputs = {"still": picture, "frames": clip, "audio": speech, "wrong.audio": speech}
@@ -124,7 +130,8 @@ class TalkingFace:
         place = {"place": Shared(lambda nets, x: drawn_place(x.noise["at"], self.frames, self.run))}
         return {
             **(place if self.by_frame else {}),
-            "real": Shared(lambda nets, x: self._run(x, x.batch["frames"])),
+            "person": Shared(lambda nets, x: self.pixels.inward(x.batch["still"])),
+            "real": Shared(lambda nets, x: self.pixels.inward(self._run(x, x.batch["frames"]))),
             "shown": Shared(lambda nets, x: self._looked_at(x, x["real"]).flatten(0, 1)),
             "made": Shared(self._make, live=() if remake else ("gen",), stale=("id", "sync", "seq")),
         }
@@ -142,10 +149,10 @@ class TalkingFace:
         around = 2 * self.context
         speech = heard(self._run(x, with_context(x.batch["audio"], self.context), around), 1, self.context)
         drawn = x.noise["eps"]
-        return self.output(nets.gen(x.batch["still"], speech, self._run(x, drawn) if drawn.shape[1] > 1 else drawn))
+        return self.output(nets.gen(x["person"], speech, self._run(x, drawn) if drawn.shape[1] > 1 else drawn))
 
     def _identity(self, nets: Any, x: Look, frames: Tensor) -> Tensor:
-        return nets.id(frames, _for_each(x.batch["still"], frames))
+        return nets.id(frames, _for_each(x["person"], frames))
 
     def _synchrony(self, nets: Any, x: Look, run: Tensor, audio: str) -> Tensor:
         """Return what sync says of a run's windows (B, n, C, S, S) with the speech of that name."""
@@ -234,12 +241,15 @@ class TalkingFace:
             "l1_upper": Term(partial(_l1_of, "upper_half"), ("face", "shown")),
             "l1_lower": Term(partial(_l1_of, "lower_half"), ("face", "shown")),
             "l1_copy": Term(
-                lambda still, shown: _l1_of(self.region, _for_each(still, shown), shown), ("batch.still", "shown")
+                lambda still, shown: _l1_of(self.region, _for_each(self.pixels.inward(still), shown), shown),
+                ("batch.still", "shown"),
             ),
             "native_px": Term(lambda made: made.new_full((), float(self.native_px)), ("made",)),
         }
         if not self.by_frame and self.frames > 1:
-            reports["motion"] = Term(motion, ("made", "batch.frames"))
+            reports["motion"] = Term(
+                lambda made, frames: motion(made, self.pixels.inward(frames)), ("made", "batch.frames")
+            )
         return reports
 
     def sample(self, nets: Any, batch: Mapping[str, Tensor] | None, noise: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -250,7 +260,8 @@ class TalkingFace:
         if batch is None:
             raise ValueError("a talking face is painted from a still and speech: sample needs a batch")
         speech = heard(with_context(batch["audio"], self.context), 1, self.context)
-        frames = self.output(nets.gen(batch["still"], speech, noise["eps"]))
+        frames = self.output(nets.gen(self.pixels.inward(batch["still"]), speech, noise["eps"]))
+        frames = self.pixels.outward(frames)
         return {"clip": frames.permute(0, 2, 3, 1, 4).flatten(3), "image": frames[:, self.frames // 2]}
 
 

@@ -6,13 +6,30 @@ device: no place in a clip is ever known to the host.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 REGIONS = ("full", "lower_half", "upper_half")
+AS_THE_DATA = {"offset": 0.0, "scale": 1.0}
+Value = TypeVar("Value", Tensor, float)
+
+
+class Pixels(NamedTuple):
+    """From the data's normalised values to those that networks see and gen puts out: (value - offset) / scale."""
+
+    offset: float
+    scale: float
+
+    def inward(self, pictures: Tensor) -> Tensor:
+        """Return what networks see of the data's pictures."""
+        return pictures if self == (0.0, 1.0) else (pictures - self.offset) / self.scale
+
+    def outward(self, seen: Value) -> Value:
+        """Return the data's values of what networks see."""
+        return seen if self == (0.0, 1.0) else seen * self.scale + self.offset
 
 
 class Place(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any
 
 from gansweep.losses import GAN_LOSSES
 from gansweep.nets.blocks import ACTIVATIONS, NORMS, OUTPUTS, ConfigError, scaled
-from gansweep.nets.given import Check, flag, listed, number, one_of, table, whole
+from gansweep.nets.given import Check, flag, listed, number, one_of, positive, table, whole
 from gansweep.nets.talkingface import FLAT_NORMS, INITIALISERS, SKIPS
 from gansweep.nets.talkingface_judges import DEEP_NORMS
 from gansweep.systems.talkingface_cut import REGIONS
@@ -17,6 +17,11 @@ def whole_or_zero(key: str, value: Any) -> None:
     """Refuse what is not a whole number of at least 0."""
     if value != 0 or not isinstance(value, int) or isinstance(value, bool):
         whole(key, value)
+
+
+def any_number(key: str, value: Any) -> None:
+    """Refuse what is not a finite number, of either sign."""
+    number(key, -value if isinstance(value, int | float) and value < 0 else value)
 
 
 _ACT: dict[str, Check] = {"act": one_of(ACTIVATIONS), "slope": number}
@@ -33,6 +38,7 @@ TAKES: dict[str, Check] = {
     "region": one_of(REGIONS),
     "remake": flag,
     "detached": listed(one_of(("sync", "seq")), least=0),
+    "pixels": table(offset=any_number, scale=positive),
     "gen": table(
         **_ACT,
         widths=listed(whole, least=2),
@@ -53,6 +59,7 @@ TAKES: dict[str, Check] = {
         norm=one_of(NORMS),
     ),
     "sync": table(
+        **_ACT,
         kind=one_of(("joint", "cosine")),
         frames=whole,
         context=whole_or_zero,
