@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from gansweep.data import Batches, Dataset, open_data, verbs
+from gansweep.data.clips import Mismatched, few
 from gansweep.data.relations import NOBODY, uniform
 from gansweep.data.source import Item
-from gansweep.data.talking import Clip, Mismatched, Talking, few
+from gansweep.data.talking import Clip, Talking
 from gansweep.data.talking_drawing import FlatFace, Looks, draw, looks
 from gansweep.data.voice import RATE_HZ, SAMPLES, VOWELS, Voice, _filtered, _pulses, _resonances, speak
 from gansweep.errors import UserError

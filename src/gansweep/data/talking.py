@@ -5,17 +5,15 @@ from __future__ import annotations
 import functools
 import re
 import threading
-from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gansweep.data.relations import NOBODY, Draw, Drawn, Relation, Rows
+from gansweep.data.clips import Mismatched, Utterance, clip_name, few, first_frames, following, whole_numbers
+from gansweep.data.relations import Drawn, Relation
 from gansweep.data.source import Item, Listing, Picture, Source
-from gansweep.data.split import share_of
 from gansweep.data.tags import select_tags
 from gansweep.data.talking_drawing import FlatFace, draw, looks
 from gansweep.data.talking_espeak import EnglishVoice, Espeak, espeak, speak_english
@@ -30,10 +28,6 @@ _RANGES = {"speakers": (1, 999), "utterances": (1, 999), "seconds": (1, 60), "se
 _LEAST_PX = 16
 _NAME = re.compile(r"s(\d{3})_u(\d{3})_f(\d{4})")
 _LUMA = (0.299, 0.587, 0.114)
-# The still is this far from the end of the utterance, as published: silence, lips closed.
-_STILL_FROM_END = 5
-# Speech is another's where the lips it asks for differ by this much on average (0 closed, 1 wide open).
-_UNLIKE, _TRIES = 0.15, 8
 
 
 class Clip(NamedTuple):
@@ -53,7 +47,7 @@ class Clip(NamedTuple):
     @property
     def name(self) -> str:
         """s001_u001_f0000 for the first frames of the first."""
-        return f"{self.group}_u{self.utterance + 1:03d}_f{self.first:04d}"
+        return clip_name(f"{self.group}_u{self.utterance + 1:03d}", self.first)
 
     @property
     def group(self) -> str:
@@ -61,9 +55,8 @@ class Clip(NamedTuple):
         return f"s{self.speaker + 1:03d}"
 
 
-class _Utterance(NamedTuple):
-    frames: NDArray[np.uint8]
-    audio: NDArray[np.float32]
+class _Said(NamedTuple):
+    seen: Utterance
     lips: NDArray[np.float32]
 
 
@@ -91,12 +84,11 @@ class Talking(Source):
             if key not in _ARGS:
                 raise UserError(f"data.args.{key} is unknown{nearest(key, _ARGS)}")
         args = {**_ARGS, **self.cfg.args}
-        most = int(args["seconds"]) * FRAME_HZ if _whole(args["seconds"]) else 0
+        whole_numbers(args, _RANGES)
+        most = int(args["seconds"]) * FRAME_HZ
         if args["stride"] is None:
             args["stride"] = args["frames"]
-        for key, (least, greatest) in {**_RANGES, "frames": (1, most), "stride": (1, most)}.items():
-            if not _whole(args[key]) or not least <= args[key] <= greatest:
-                raise UserError(f"data.args.{key}={args[key]} is out of range: a whole number, {least} to {greatest}")
+        whole_numbers(args, {"frames": (1, most), "stride": (1, most)})
         if args["voice"] not in _VOICES:
             raise UserError(f"data.args.voice={args['voice']} is unknown{nearest(str(args['voice']), _VOICES)}")
         return args
@@ -133,7 +125,7 @@ class Talking(Source):
     def items(self) -> Listing:
         """List the clips that tags and limit select."""
         args = self.args
-        starts = range(0, args["seconds"] * FRAME_HZ - args["frames"] + 1, args["stride"])
+        starts = first_frames(args["seconds"] * FRAME_HZ, args["frames"], args["stride"])
         clips = [
             Clip(speaker, utterance, first)
             for speaker in range(args["speakers"])
@@ -148,25 +140,18 @@ class Talking(Source):
 
     def picture(self, item: Item) -> Picture:
         """Cut one clip from its utterance."""
-        clip, size = Clip.named(item.id), self.cfg.size
+        clip = Clip.named(item.id)
         with self._lock:  # clips share an utterance: no two threads are to make the same one
             whole = self._utterance(clip.speaker, clip.utterance)
-        cut = slice(clip.first, clip.first + self.args["frames"])
-        columns = {
-            "frames": whole.frames[cut],
-            "audio": whole.audio[cut],
-            "lips": whole.lips[cut],
-            "still": whole.frames[-_STILL_FROM_END],
-            "identity": clip.speaker,
-        }
-        return Picture(whole.frames[clip.first + self.args["frames"] // 2], (0, 0, size, size), columns)
+        return whole.seen.clip(clip.first, self.args["frames"], lips=whole.lips, identity=clip.speaker)
 
     def relations(self, fields: Mapping[str, Any]) -> Mapping[str, Relation]:
-        """Return wrong, and pair as another clip of the same speaker."""
+        """Return wrong, next, and pair as another clip of the same speaker."""
         identity = np.asarray(fields["identity"])
         rows = np.arange(len(identity))
         pair = Drawn(same=identity, differ=rows, what="another clip of that speaker", alone=True)
-        return {"pair": pair, "wrong": Mismatched(np.asarray(fields["lips"])[..., 0])}
+        wrong = Mismatched(np.asarray(fields["lips"])[..., 0])
+        return {"pair": pair, "wrong": wrong, "next": following(fields["id"], self.args["frames"])}
 
     @functools.cached_property
     def _lock(self) -> threading.Lock:
@@ -179,7 +164,7 @@ class Talking(Source):
         return EnglishVoice.of(random) if self.espeak else Voice.of(random), face
 
     @functools.lru_cache(maxsize=3)  # noqa: B019
-    def _utterance(self, speaker: int, number: int) -> _Utterance:
+    def _utterance(self, speaker: int, number: int) -> _Said:
         voice, face = self._speaker(speaker)
         random = np.random.Generator(np.random.PCG64([self.args["seed"], speaker, 1 + number]))
         count = self.args["seconds"] * FRAME_HZ
@@ -192,66 +177,4 @@ class Talking(Source):
         if self.cfg.channels == 1:
             grey = np.einsum("fchw,c->fhw", frames, np.array(_LUMA, dtype=np.float32))
             frames = np.rint(grey)[:, None].astype(np.uint8)
-        return _Utterance(frames, said.audio, said.lips)
-
-
-@dataclass(frozen=True)
-class Mismatched:
-    """Of eight rows of the same side the first whose lips, `opening` (N, T), are unlike the row's; else the least like.
-
-    Silence is not the wrong speech for a clip of closed lips: chance alone would give it that.
-    """
-
-    opening: NDArray[np.float32]
-    what: str = "another clip whose speech does not fit"
-
-    def pick(self, rows: Rows, held_out: NDArray[np.bool_], name: str, draw: Draw) -> Rows:
-        """Return one row for each, never itself; NOBODY where it is alone on its side."""
-        found = np.full(len(rows), NOBODY, dtype=np.int64)
-        for side in (False, True):
-            mine, among = np.flatnonzero(held_out[rows] == side), np.flatnonzero(held_out == side)
-            if len(mine) and len(among) > 1:
-                found[mine] = self._unlike(rows[mine], among, name, draw)
-        return found
-
-    def crosses(self, held_out: NDArray[np.bool_]) -> bool:
-        """Never."""
-        return False
-
-    def _unlike(self, rows: Rows, among: Rows, name: str, draw: Draw) -> Rows:
-        own = np.searchsorted(among, rows)
-        drawn = np.stack([draw(f"{name}/{number}", rows) for number in range(_TRIES)])
-        place = (drawn * (len(among) - 1)).astype(np.int64)
-        candidates = among[place + (place >= own)]
-        distance = np.abs(self.opening[candidates] - self.opening[rows]).mean(axis=-1)
-        order = np.arange(_TRIES, 0, -1)[:, None]
-        best = np.where(distance >= _UNLIKE, order, distance).argmax(axis=0)
-        return np.take_along_axis(candidates, best[None], axis=0)[0]
-
-
-def few(items: list[Item], limit: int | None) -> list[Item]:
-    """Keep `limit` clips, whole utterances first: about as many speakers as utterances of each; order stays.
-
-    A smaller limit's choice is part of a larger one's.
-    """
-    if limit is None or limit >= len(items):
-        return items
-    spoken: dict[str, dict[str, list[Item]]] = defaultdict(lambda: defaultdict(list))
-    for item in items:
-        spoken[item.group][item.id[:9]].append(item)
-    ranked = []
-    for person, group in enumerate(_shuffled(spoken)):
-        for place, utterance in enumerate(_shuffled(spoken[group])):
-            # Square shells around the first utterance of the first speaker.
-            ranked.append((max(person, place), place, person, spoken[group][utterance]))
-    ranked.sort(key=lambda one: one[:3])
-    kept = {item.id for item in [item for *_, clips in ranked for item in clips][:limit]}
-    return [item for item in items if item.id in kept]
-
-
-def _shuffled(names: Mapping[str, Any]) -> list[str]:
-    return sorted(names, key=lambda name: (share_of(name, "limit"), name))
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+        return _Said(Utterance(frames, said.audio), said.lips)
