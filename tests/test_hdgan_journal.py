@@ -19,7 +19,6 @@ from gansweep.engine.schedule import piecewise
 from gansweep.journals import entries
 from gansweep.runs.record import flatten
 from gansweep.system import System
-from gansweep.systems.hdgan_terms import critic_turns
 from gansweep.train import train
 from test_conf import commands
 
@@ -203,27 +202,30 @@ def test_presets_differ_in_what_they_say(hydra: Session, before: str, after: str
     assert {name for name in PRESETS if name.endswith("_as_coded")} <= {after for _, after, _ in CHANGES}
 
 
-def test_the_turns_of_d_are_as_many_as_the_journal_means(hydra: Session) -> None:
-    """Exact before step 1,000 and for ten epochs; then an epoch's bursts stand together, within a burst as many."""
-
-    def turns(name: str) -> list[list[int]]:
-        found = settings(hydra, name).schedule.phases["dis"].repeat
-        assert not isinstance(found, int)
-        return found
-
-    assert turns("ncritic_first_10_flowers") == critic_turns(4_390)
-    assert turns("ncritic_first_100_as_coded") == [[0, 5], [1000, 15]]
-    for name, epochs, per_epoch in (("first_100", 100, 553), ("all", 600, 553), ("first_100_flowers", 100, 439)):
-        ours, until = turns(f"ncritic_{name}"), epochs * per_epoch
-        meant = critic_turns(until)
-        assert all(piecewise(ours, step) == piecewise(critic_turns(1_001), step) for step in range(1000))
-        assert total(ours, until) == pytest.approx(total(meant, until), rel=0.02)
-        assert ours[-1][1] == 1 and ours[-1][0] < until
+def meant(step: int, until: int) -> int:
+    """The journal's rule: 5 in the first 100 steps and each 20th to 1,000, then 10 in each 50th to `until`, else 1."""
+    if step >= until:
+        return 1
+    if step < 1000:
+        return 5 if step < 100 or step % 20 == 0 else 1
+    return 10 if step % 50 == 0 else 1
 
 
-def total(pieces: list[list[int]], until: int) -> int:
-    ends = [start for start, _ in pieces[1:]] + [until]
-    return sum(number * (end - start) for (start, number), end in zip(pieces, ends, strict=True))
+@pytest.mark.parametrize(
+    ("name", "epochs", "steps_an_epoch"),
+    [("first_100", 100, 553), ("all", 600, 553), ("first_100_flowers", 100, 439), ("first_10_flowers", 10, 439)],
+)
+def test_the_turns_of_d_are_those_that_the_journal_means(
+    hydra: Session, name: str, epochs: int, steps_an_epoch: int
+) -> None:
+    turns, until = settings(hydra, f"ncritic_{name}").schedule.phases["dis"].repeat, epochs * steps_an_epoch
+    for step in [*range(2200), *range(until - 1100, until + 1100)]:
+        assert piecewise(turns, step) == meant(step, until), step
+
+
+def test_as_coded_n_critic_never_comes_back(hydra: Session) -> None:
+    turns = settings(hydra, "ncritic_first_100_as_coded").schedule.phases["dis"].repeat
+    assert [piecewise(turns, step) for step in (0, 999, 1000, 55_299, 55_300)] == [5, 5, 15, 15, 15]
 
 
 def test_commands_in_heads_compose(hydra: Session) -> None:

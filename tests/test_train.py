@@ -375,3 +375,18 @@ def test_a_second_resume_of_one_run_is_refused_and_writes_nothing(compose: Compo
     with rundir.claim(tmp_path / "run"), pytest.raises(UserError, match="another process is training this run"):
         resume(str(tmp_path / "run"))
     assert (tmp_path / "run" / "spool.jsonl").read_bytes() == before
+
+
+def test_a_stand_in_is_told_and_tagged_and_the_real_set_is_not(compose: Compose, tmp_path: Path) -> None:
+    def told(name: str, stands_in_for: str) -> tuple[str, dict[str, str]]:
+        train(compose("model=vae", "steps=1", f"+data.stands_in_for={stands_in_for}"), tmp_path / name, [])
+        spool = (tmp_path / name / "spool.jsonl").read_text().splitlines()
+        start = next(entry for entry in map(json.loads, spool) if entry["kind"] == "start")
+        return (tmp_path / name / "run.log").read_text(), start["record"]["tags"]
+
+    used = compose("model=vae").data.name
+    log, tags = told("stand_in", f"{{{used}:the real thing}}")
+    assert f"{used} stands in for the real thing: results do not transfer" in log
+    assert tags["gansweep.stand_in"] == f"{used} stands in for the real thing"
+    log, tags = told("itself", "{another:the real thing}")
+    assert "stands in" not in log and "gansweep.stand_in" not in tags

@@ -16,6 +16,7 @@ from gansweep.data import Dataset
 from gansweep.engine.step import EagerEngine
 from gansweep.runs import provenance, rundir
 from gansweep.runs.record import DatasetRecord, RunRecord, flatten
+from gansweep.system import aim_of
 
 CONFIG_FILE = "config.yaml"
 
@@ -43,7 +44,7 @@ def record(
         name=settings.name or settings.model.target.rpartition(".")[2].lower(),
         run_dir=run_dir,
         params=flatten(config),
-        tags={**facts.tags(), "gansweep.device": str(device)},
+        tags={**facts.tags(), "gansweep.device": str(device), **_stand_in_tag(settings)},
         dataset=DatasetRecord(settings.data.name, dataset.fingerprint, dataset.source, dataset.count),
         parent=parent,
         sweep=sweep,
@@ -62,8 +63,15 @@ def data_identity(dataset: Dataset) -> dict[str, str]:
     return {"fingerprint": dataset.fingerprint, "held_out": hashlib.sha256(rows).hexdigest()}
 
 
+def _stand_in_tag(settings: Settings) -> dict[str, str]:
+    what = settings.data.stand_in
+    return {"gansweep.stand_in": what} if what else {}
+
+
 def previews(settings: Settings, engine: EagerEngine) -> Iterator[str]:
-    """Say where each curve begins and ends: a rate that decays to nothing is seen before the run, not after."""
+    """Say what data stand in for, and where each curve ends: a rate that decays to nothing is seen before the run."""
+    if settings.data.stand_in:
+        yield f"{settings.data.stand_in}: results do not transfer"
     for name in engine.knobs.curves:
         first, last = engine.knobs.value(name, 0), engine.knobs.value(name, settings.steps - 1)
         fading = "; fades to less than a thousandth" if 0 < abs(last) < abs(first) / 1000 else ""
@@ -76,16 +84,17 @@ def range_notes(engine: EagerEngine, batch: Mapping[str, Tensor]) -> Iterator[st
     A journal lost days to both: an output that cannot reach its target looks dark, and cross-entropy against targets
     outside [0, 1] has no minimum and runs away.
     """
-    if "image" not in batch:
+    aim = next((name for name in (aim_of(engine.system), "frames") if name in batch), None)
+    if aim is None:
         return
     reach = getattr(engine.system, "output_range", None)
     if reach is not None:
-        share = _outside(batch["image"], *reach)
+        share = _outside(batch[aim], *reach)
         if share > 0.001:
             ends = f"[{reach[0]:g}, {reach[1]:g}]"
             yield f"{share:.1%} of the pictures' values lie outside {ends}, all that the output activation can reach"
     bce = [f"{phase}/{term}" for phase, own in engine.charged.items() for term in own if term.startswith("bce")]
-    if bce and (share := _outside(batch["image"], 0.0, 1.0)) > 0:
+    if bce and (share := _outside(batch[aim], 0.0, 1.0)) > 0:
         where = f"where {', '.join(bce)} has no minimum (data.normalize=unit)"
         yield f"{share:.1%} of the pictures' values lie outside [0, 1], {where}"
 

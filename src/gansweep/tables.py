@@ -175,6 +175,7 @@ def _lines(told: Mapping[str, Any]) -> list[tuple[str, Any]]:
             "data",
             dataset and f"{dataset['name']}: {dataset['count']} pictures, fingerprint {dataset['fingerprint'][:16]}",
         ),
+        ("stand-in", told["tags"].get("gansweep.stand_in")),
         ("sweep", told["sweep"] and f"{told['sweep']['id']}, job {told['sweep']['job']}"),
         ("parent", parent and f"{parent['run_id']} at step {parent['step']}"),
         ("commit", told["commit"] and f"{told['commit'][:12]}{' with uncommitted changes' if told['dirty'] else ''}"),

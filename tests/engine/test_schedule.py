@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gansweep.config.compose import session, to_settings
 from gansweep.config.settings import PhaseTiming
 from gansweep.engine.schedule import Entry, Timetable, build_curve
 from gansweep.errors import UserError
@@ -121,3 +122,42 @@ def square(step: int, base: float) -> float:
 def test_impossible_curves_are_refused(config: dict[str, Any], word: str) -> None:
     with pytest.raises(UserError, match=word):
         build_curve("scales.kld", config)
+
+
+def test_bursts_come_round_from_where_their_piece_begins() -> None:
+    plan = _plan({"dis": {"repeat": [[0, 5], [10, {"n": 3, "every": 4}], [20, {"n": 2, "every": 5, "otherwise": 0}]]}})
+    assert [plan.turns("dis", step) for step in range(8, 31)] == [
+        *(5, 5),
+        *(3, 1, 1, 1, 3, 1, 1, 1, 3, 1),
+        *(2, 0, 0, 0, 0, 2, 0, 0, 0, 0, 2),
+    ]
+    shapes = [[entry.phase for group in shape for entry in group].count("dis") for shape in plan.shapes(1000)]
+    assert sorted(shapes) == [0, 1, 2, 3, 5]
+
+
+def test_every_meeting_of_two_periods_is_among_the_shapes() -> None:
+    plan = _plan({"a": {"every": 5}, "b": {"every": 7}}, order=("a", "b", "gen"))
+    assert {"".join(sorted(_names(plan, step))) for step in range(35)} == {
+        "".join(sorted(entry.phase for group in shape for entry in group)) for shape in plan.shapes(100)
+    }
+
+
+@pytest.mark.parametrize(
+    ("repeat", "word"),
+    [
+        ("[[0,{n:5,every:0}]]", "no burst"),
+        ("[[0,{n:-1,every:2}]]", "no burst"),
+        ("[[0,{n:5,evry:2}]]", "no burst"),
+        ("[[0,{every:2}]]", "no burst"),
+        ("[[3,{n:5,every:2}]]", "growing steps"),
+        ("[[0,1,2]]", "repeat"),
+        ("[[0,x]]", "repeat"),
+    ],
+)
+def test_impossible_bursts_are_refused_in_one_line(repeat: str, word: str) -> None:
+    with session() as hydra:
+        cfg = hydra.compose(["model=wgan_gp", f"schedule.phases.dis.repeat={repeat}"])
+        with pytest.raises(UserError) as told:
+            to_settings(cfg)
+    print(told.value)
+    assert word in str(told.value) and "\n" not in str(told.value)

@@ -8,6 +8,7 @@ from pydantic import (
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
+    ValidationError,
     field_validator,
     model_serializer,
     model_validator,
@@ -18,6 +19,17 @@ from gansweep.config.kinds import Count, Decay, Flag, Names, Node, NonNegative, 
 OptimizerKind = Literal["adam", "adamw", "rmsprop", "sgd"]
 Betas = Annotated[list[Decay], Field(min_length=2, max_length=2)]
 Piecewise = list[Annotated[list[Whole], Field(min_length=2, max_length=2)]]
+
+
+class Burst(Node):
+    """In a piece of `repeat`: `n` turns in its first step and in each `every`-th one after it, else `otherwise`."""
+
+    n: Whole
+    every: Count
+    otherwise: Whole = 1
+
+
+Bursts = list[tuple[Whole, Whole | Burst]]
 
 
 class WarmStart(Node):
@@ -95,24 +107,39 @@ class OptimizerSettings(NetOptimizer):
 
 
 class PhaseTiming(Node):
-    """When a phase has its turn, in steps; `every` and `repeat` are a number or `[[from_step, number], ...]`."""
+    """When a phase has its turn, in steps; `every` and `repeat` are a number or `[[from_step, number], ...]`.
+
+    In place of a number, `repeat` may have {n, every, otherwise} from a step on (see Burst).
+    """
 
     every: Count | Piecewise = 1
-    repeat: Count | Piecewise = 1
+    repeat: Count | Bursts = 1
     start: Whole = Field(default=0, alias="from")
     until: Whole | None = None
     new_batch: Flag = True
     watch: Flag = False
 
+    @field_validator("repeat", mode="before")
+    @classmethod
+    def _bursts_told_in_one_line(cls, value: Any) -> Any:
+        """Read bursts here, for a union's branches would report theirs as faults of all branches."""
+        for piece in value if isinstance(value, list) else []:
+            if isinstance(piece, list) and len(piece) == 2 and isinstance(piece[1], dict):
+                try:
+                    Burst.model_validate(piece[1])
+                except ValidationError:
+                    raise ValueError(f"{piece[1]} is no burst: {{n: turns, every: steps, otherwise: turns}}") from None
+        return value
+
     @field_validator("every", "repeat")
     @classmethod
-    def _pieces_in_order(cls, value: int | list[list[int]], info: Any) -> int | list[list[int]]:
+    def _pieces_in_order(cls, value: Any, info: Any) -> Any:
         if isinstance(value, list):
             starts = [start for start, _ in value]
             if not starts or starts[0] != 0 or starts != sorted(set(starts)):
                 raise ValueError("a piecewise list is [[0, n], [later step, n], ...] with growing steps")
             least = 1 if info.field_name == "every" else 0
-            if min(n for _, n in value) < least:
+            if min((n for _, n in value if isinstance(n, int)), default=least) < least:
                 raise ValueError(f"each number of a piecewise list must be at least {least}")
         return value
 

@@ -93,6 +93,14 @@ class DataSettings(Node):
     min_side: Count = 8
     max_aspect: Annotated[Real, Field(ge=1)] = 8.0
     max_megapixels: Positive = 100.0
+    max_av_gap_frames: NonNegative = 2.0
+    stands_in_for: dict[str, Text] = Field(default_factory=dict)
+
+    @property
+    def stand_in(self) -> str | None:
+        """What this set is used in place of, in words; None when it is nobody's stand-in."""
+        what = self.stands_in_for.get(self.name)
+        return f"{self.name} stands in for {what}" if what else None
 
 
 class RuntimeSettings(Node):

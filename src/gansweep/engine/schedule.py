@@ -30,17 +30,31 @@ class Entry:
 
 
 Group = tuple[Entry, ...]
+_LOOKED_AHEAD = 2000
 
 
-def piecewise(value: int | Sequence[Sequence[int]], step: int) -> int:
-    """Return a whole number that holds from a step on: 6, or [[0, 6], [10000, 4]]."""
+def piecewise(value: int | Sequence[Sequence[Any]], step: int) -> int:
+    """Return a whole number that holds from a step on: 6, or [[0, 6], [10000, 4]].
+
+    In place of the 4 a burst may stand, with `n`, `every` and `otherwise`: n in each every-th step from 10000 on.
+    """
     if isinstance(value, int):
         return value
-    now = value[0][1]
+    begun, now = value[0]
     for start, number in value:
         if step >= start:
-            now = number
-    return now
+            begun, now = start, number
+    if isinstance(now, int):
+        return now
+    burst: int = now.n if (step - begun) % now.every == 0 else now.otherwise
+    return burst
+
+
+def _periods(value: int | Sequence[Sequence[Any]], is_period: bool) -> list[int]:
+    """Return after how many steps what `piecewise` gives comes round again: the numbers of `every`, a burst's own."""
+    if isinstance(value, int):
+        return [value] if is_period else []
+    return [n if isinstance(n, int) else n.every for _, n in value if is_period or not isinstance(n, int)]
 
 
 class Timetable:
@@ -112,14 +126,15 @@ class Timetable:
 
     def shapes(self, steps: int) -> list[tuple[Group, ...]]:
         """Return the different steps that the first `steps` hold: what stands around each change of the timetable."""
-        changes, longest = {0}, 1
+        changes, periods = {0}, {1}
         for phase in self.phases.values():
             changes |= {phase.start, phase.until or 0}
             for value in (phase.every, phase.repeat):
                 changes |= {start for start, _ in value} if not isinstance(value, int) else set()
-            every = phase.every if isinstance(phase.every, int) else max(k for _, k in phase.every)
-            longest = max(longest, every)
-        near = {step for start in changes for step in range(start, start + 2 * longest) if step < steps}
+            periods |= {*_periods(phase.every, True), *_periods(phase.repeat, False)}
+        # Two periods meet anew after their common multiple; beyond some thousands of steps the rare meeting is let go.
+        round_again = max(2 * max(periods), min(math.lcm(*periods), _LOOKED_AHEAD))
+        near = {step for start in changes for step in range(start, start + round_again) if step < steps}
         return list(dict.fromkeys(self.at(step) for step in sorted(near)))
 
     def batches(self, step: int) -> int:

@@ -115,31 +115,3 @@ def _share_right(real: Sequence[Tensor], fake: Sequence[Tensor], yes: Tensor, no
 def _mean(values: Sequence[Tensor]) -> Tensor:
     total: Any = sum(values[1:], start=values[0])
     return total / len(values) if len(values) > 1 else total
-
-
-def critic_turns(
-    until: int,
-    base: int = 1,
-    warm_up: tuple[int, int, int, int] = (5, 100, 20, 1000),
-    burst: tuple[int, int] = (10, 50),
-) -> list[list[int]]:
-    """Return the journal's n-critic as it was meant, for `schedule.phases.dis.repeat`: [[from_step, turns], …].
-
-    `base` turns a step, but in the first `until` steps: `warm_up` (turns, steps, every, end) gives its turns in each of
-    the first steps and in every so many-th one before `end`, `burst` (turns, every) its own in every so many-th from
-    there on. The original code never went back to `base`: [[0, 5], [1000, 15]] is what it ran.
-    """
-    many, first, often, end = warm_up
-
-    def turns(step: int) -> int:
-        if step >= until:
-            return base
-        if step < end:
-            return many if step < first or step % often == 0 else base
-        return burst[0] if step % burst[1] == 0 else base
-
-    found: list[list[int]] = []
-    for step in range(max(until, 0) + 1):
-        if not found or found[-1][1] != turns(step):
-            found.append([step, turns(step)])
-    return found
