@@ -6,9 +6,11 @@ import csv
 import os
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from gansweep.data.source import BadPicture, Item
 from gansweep.errors import UserError
 
 SHOWN_PATHS = 10
@@ -40,26 +42,49 @@ def write_list(bad: list[BadFile], folder: Path) -> Path:
     return target
 
 
-def summary(bad: list[BadFile], total: int) -> str:
+class BadFiles:
+    """Adds up what cannot be used while items are decoded: a file that several are cut from once, with its first fault.
+
+    `total` counts likewise, usable ones included.
+    """
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self.total = len({item.file or item.id for item in items})
+        self._found: dict[str, BadFile] = {}
+
+    def add(self, item: Item, fault: BadPicture) -> None:
+        """Take in that an item cannot be used."""
+        path = item.file or item.id
+        self._found.setdefault(path, BadFile(path, fault.reason, fault.detail))
+
+    @property
+    def listed(self) -> list[BadFile]:
+        """Those that cannot be used, in the order in which they were met."""
+        return list(self._found.values())
+
+
+def summary(bad: list[BadFile], total: int, what: str = "pictures") -> str:
     """Return one line: how many of how many, and how many for each reason, most frequent first."""
     counts = Counter(one.reason for one in bad).most_common()
     reasons = ", ".join(f"{number:,} {reason}" for reason, number in counts)
-    return f"{len(bad):,} of {total:,} pictures cannot be used: {reasons}"
+    return f"{len(bad):,} of {total:,} {what} cannot be used: {reasons}"
 
 
-def report(bad: list[BadFile], total: int, listed_in: Path | None, advice: str) -> str:
+def report(bad: list[BadFile], total: int, listed_in: Path | None, advice: str, what: str = "pictures") -> str:
     """Return at most twelve lines: the summary, the first ten paths, and where the whole list is with what to do."""
-    lines = [summary(bad, total)]
+    lines = [summary(bad, total, what)]
     lines += [f"  {_printable(one.path)}: {one.reason}" for one in bad[:SHOWN_PATHS]]
     where = f"all of them are listed in {listed_in}; " if listed_in else ""
     return "\n".join([*lines, f"{where}{advice}"])
 
 
-def judge(bad: list[BadFile], total: int, on_bad: str, max_bad_fraction: float, *, announce: bool) -> None:
+def judge(
+    bad: list[BadFile], total: int, on_bad: str, max_bad_fraction: float, *, announce: bool, what: str = "pictures"
+) -> None:
     """Stop with UserError when unusable pictures are not allowed, or are too many; else tell of them once on stderr.
 
     Writes `bad_files.csv` into the working directory whenever it speaks. `announce` is false when an earlier
-    run has told of the same pictures already.
+    run has told of the same pictures already. `what` they are called.
     """
     if not bad:
         return
@@ -67,9 +92,8 @@ def judge(bad: list[BadFile], total: int, on_bad: str, max_bad_fraction: float, 
     if on_bad == "skip" and share <= max_bad_fraction and len(bad) < total:
         if announce:
             listed = _list_or_nothing(bad)
-            print(
-                f"gansweep: {summary(bad, total)}; left out{f', listed in {listed}' if listed else ''}", file=sys.stderr
-            )
+            told = summary(bad, total, what)
+            print(f"gansweep: {told}; left out{f', listed in {listed}' if listed else ''}", file=sys.stderr)
         return
     if len(bad) == total:
         advice = "none is left"
@@ -79,7 +103,7 @@ def judge(bad: list[BadFile], total: int, on_bad: str, max_bad_fraction: float, 
         advice = "mend or remove them, or leave them out with data.on_bad=skip"
         if share > max_bad_fraction:
             advice += f" data.max_bad_fraction={_round_up(share):g}"
-    raise UserError(report(bad, total, _list_or_nothing(bad), advice))
+    raise UserError(report(bad, total, _list_or_nothing(bad), advice, what))
 
 
 def _list_or_nothing(bad: list[BadFile]) -> Path | None:

@@ -164,8 +164,8 @@ def _build_alone(source: Source, place: Path, progress: bool) -> dict[str, Any]:
     draft = Path(tempfile.mkdtemp(prefix=f"{place.name}.", suffix=_DRAFT_SUFFIX, dir=place.parent))
     try:
         manifest, bad = pack(source, draft, progress=progress)
-        total = manifest["count"] + len(bad)
-        judge(bad, total, source.cfg.on_bad, source.cfg.max_bad_fraction, announce=True)
+        cfg = source.cfg
+        judge(bad, manifest["total"], cfg.on_bad, cfg.max_bad_fraction, announce=True, what=source.counted)
         draft.chmod(0o755)
         _sync_folder(draft)
         if place.exists():  # Damaged: whole ones were returned before.
@@ -200,7 +200,8 @@ def clean(root: Path, held: str | None = None) -> list[Path]:
 def _judge(source: Source, manifest: dict[str, Any]) -> None:
     """Apply today's data.on_bad to what was left out when the set was packed."""
     bad = [BadFile(**one) for one in manifest["skipped"]]
-    judge(bad, manifest["count"] + len(bad), source.cfg.on_bad, source.cfg.max_bad_fraction, announce=False)
+    total = manifest.get("total", manifest["count"] + len(bad))  # sets packed before files were counted have none
+    judge(bad, total, source.cfg.on_bad, source.cfg.max_bad_fraction, announce=False, what=source.counted)
 
 
 def _sync_folder(folder: Path) -> None:

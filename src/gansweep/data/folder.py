@@ -6,7 +6,7 @@ import functools
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
@@ -38,6 +38,18 @@ class Folder(Source):
         "include", "exclude", "orientation", "limit", "name_tags", "group_by",
     )  # fmt: skip
 
+    holds: ClassVar[str] = "picture (.jpg, .png, .webp and the like)"
+
+    @staticmethod
+    def is_item(name: str) -> bool:
+        """Say whether a file, by its path, is one of those that the set consists of."""
+        return is_picture(name)
+
+    @classmethod
+    def wants(cls, name: str) -> bool:
+        """Say whether a file matters: pictures, captions and metadata."""
+        return cls.is_item(name) or name.endswith(".txt") or name in FILE_NAMES
+
     @functools.cached_property
     def root(self) -> Path:
         """The folder, absolute; data.path is taken from the working directory."""
@@ -47,8 +59,8 @@ class Folder(Source):
 
     @functools.cached_property
     def files(self) -> dict[str, os.stat_result]:
-        """Pictures, captions and metadata under the root, by relative path in sorted order."""
-        return dict(sorted(_walk(self.root)))
+        """What is wanted under the root, by relative path in sorted order."""
+        return dict(sorted(_walk(self.root, self.wants)))
 
     def check(self) -> None:
         """Raise UserError unless data.path is a folder with a picture in it."""
@@ -57,9 +69,9 @@ class Folder(Source):
             raise UserError(f"data.path={self.cfg.path} does not exist{near}")
         if not self.root.is_dir():
             raise UserError(f"data.path={self.cfg.path} is a file; give the folder that holds the pictures")
-        found = any(is_picture(name) for name, _ in _walk(self.root))
+        found = any(self.is_item(name) for name, _ in _walk(self.root, self.wants))
         if not found:
-            raise UserError(f"data.path={self.cfg.path} holds no picture (.jpg, .png, .webp and the like)")
+            raise UserError(f"data.path={self.cfg.path} holds no {self.holds}")
 
     def stamp(self) -> str:
         """Hash relative path, size and time of every file, and how a few begin as a guard against coincidence."""
@@ -145,8 +157,8 @@ def is_picture(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
-def _walk(root: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield relative path and stat of the files that matter; links to folders are followed, each folder once.
+def _walk(root: Path, wants: Callable[[str], bool]) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield relative path and stat of the files that are wanted; links to folders are followed, each folder once.
 
     Raises UserError for a folder that cannot be read: pictures must not be missing unseen.
     """
@@ -166,7 +178,7 @@ def _walk(root: Path) -> Iterator[tuple[str, os.stat_result]]:
             name = f"{inner}{entry.name}"
             if entry.is_dir():
                 waiting.append(f"{name}/")
-            elif is_picture(name) or name.endswith(".txt") or name in FILE_NAMES:
+            elif wants(name):
                 yield name, _stat(entry)
 
 

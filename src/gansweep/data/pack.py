@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from gansweep.data.bad import BadFile
+from gansweep.data.bad import BadFile, BadFiles
 from gansweep.data.columns import ColumnWriters
 from gansweep.data.content import Content
 from gansweep.data.progress import packing_bar
@@ -106,13 +106,13 @@ def _pack(
     content = Content(source.cfg.channels)
     kept: list[Item] = []
     boxes: list[tuple[int, ...]] = []
-    bad: list[BadFile] = []
+    bad = BadFiles(items)
     columns = ColumnWriters(folder)
     with (folder / "images.npy").open("wb") as out:
         write_header(out, len(items), shape)
         for item, outcome in decoded(source, items, progress=progress):
             if isinstance(outcome, BadPicture):
-                bad.append(BadFile(item.id, outcome.reason, outcome.detail))
+                bad.add(item, outcome)
                 continue
             pixels = _checked(outcome, shape, item)
             raw = pixels.tobytes()
@@ -135,7 +135,8 @@ def _pack(
         "shape": [len(kept), *shape],
         "labels": label_names,
         "columns": columns.finish(),
-        "skipped": [one.as_dict() for one in bad],
+        "skipped": [one.as_dict() for one in bad.listed],
+        "total": bad.total,
         **content.moments(),
         "fingerprint": content.fingerprint(),
         "bytes": {path.name: path.stat().st_size for path in sorted(folder.iterdir())},
@@ -143,7 +144,7 @@ def _pack(
     with (folder / "manifest.json").open("wb") as out:
         out.write(json.dumps(manifest, indent=1).encode())
         _flush(out)
-    return manifest, bad
+    return manifest, bad.listed
 
 
 def _cores() -> int:

@@ -28,7 +28,8 @@ class Item:
     """One picture before it is decoded.
 
     `id` is unique in the set and stays the same when others are added (a relative path, a code point sequence);
-    pictures of one `group` never fall on both sides of the split.
+    pictures of one `group` never fall on both sides of the split. `file` names what it is cut from, where several items
+    share a file: when that cannot be used, it is told and counted once.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Item:
     captions: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     label: str | None = None
+    file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,9 @@ class Source(ABC):
 
     licence: ClassVar[str] = ""
     """Under which terms the pictures may be used; "" when only their owner knows."""
+
+    counted: ClassVar[str] = "pictures"
+    """What one is told of when some cannot be used: the files behind the items, or the items themselves."""
 
     procedural: ClassVar[bool] = False
     """Whether the pictures are made by a program and show nothing that exists."""

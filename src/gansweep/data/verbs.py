@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gansweep.data import open_data
-from gansweep.data.bad import BadFile, judge
+from gansweep.data.bad import BadFiles, judge
 from gansweep.data.cache import place_of, read_manifest
 from gansweep.data.card import card
 from gansweep.data.checks import check_settings, reader_class
@@ -87,8 +87,11 @@ def check(cfg: DataSettings, *, progress: bool = True) -> str:
         return f"data={cfg.name}: {_counted(dataset)}, every item fits"
     items = source.items().items
     outcomes = decoded(source, items, progress=progress, verb="checking")
-    bad = [BadFile(item.id, one.reason, one.detail) for item, one in outcomes if isinstance(one, BadPicture)]
-    judge(bad, len(items), cfg.on_bad, cfg.max_bad_fraction, announce=True)
+    bad = BadFiles(items)
+    for item, one in outcomes:
+        if isinstance(one, BadPicture):
+            bad.add(item, one)
+    judge(bad.listed, bad.total, cfg.on_bad, cfg.max_bad_fraction, announce=True, what=source.counted)
     place = place_of(source)
     manifest = read_manifest(place)
     if manifest is None:
@@ -97,7 +100,7 @@ def check(cfg: DataSettings, *, progress: bool = True) -> str:
         kept = f"the packed set in {place} is intact"
     else:
         raise UserError(f"the packed set in {place} is damaged (its content changed since it was written): remove it")
-    return f"data={cfg.name}: {len(items) - len(bad):,} of {len(items):,} pictures can be used; {kept}"
+    return f"data={cfg.name}: {bad.total - len(bad.listed):,} of {bad.total:,} {source.counted} can be used; {kept}"
 
 
 def contact_sheet(dataset: Dataset, out_png: Path) -> Path:
