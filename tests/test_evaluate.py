@@ -137,7 +137,7 @@ def test_forms_of_target(run: Run, form: str) -> None:
 def test_a_sweep_directory_means_all_its_runs_and_one_judge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep = tmp_path / "multirun" / "day"
     runs = [tiny_run(sweep / str(job), checkpoints=job != 1, sweep={"id": "s", "job": job}) for job in range(3)]
-    (sweep / "sweep.json").write_text("{}")
+    (sweep / "sweep.jsonl").write_text("{}")
     tiny_judge.TinyJudge.opened = 0
     done = evaluate(str(sweep))
     assert [item.run.id for item in done if item.run and item.cards] == [runs[0].id, runs[2].id]
@@ -163,7 +163,7 @@ def test_a_broken_checkpoint_in_a_sweep_does_not_stop_the_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs = [tiny_run(tmp_path / "sweep" / str(job)) for job in range(2)]
-    (tmp_path / "sweep" / "sweep.json").write_text("{}")
+    (tmp_path / "sweep" / "sweep.jsonl").write_text("{}")
     last(runs[0]).write_bytes(b"not a checkpoint")
     with pytest.raises(RunFailed, match="1 of 2 checkpoints could not be scored"):
         evaluate(str(tmp_path / "sweep"))
@@ -268,7 +268,7 @@ def test_an_unknown_run_is_told(run: Run, target: str) -> None:
 
 def test_a_sweep_without_a_single_checkpoint_is_told(tmp_path: Path) -> None:
     tiny_run(tmp_path / "sweep" / "0", checkpoints=False)
-    (tmp_path / "sweep" / "sweep.json").write_text("{}")
+    (tmp_path / "sweep" / "sweep.jsonl").write_text("{}")
     with pytest.raises(UserError, match="none of its 1 runs has a checkpoint"):
         evaluate(str(tmp_path / "sweep"))
 

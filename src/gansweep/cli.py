@@ -12,7 +12,7 @@ from typing import Any
 
 from gansweep import manual
 from gansweep.errors import GansweepError, UserError, nearest, refused_by_system
-from gansweep.verbs import looking, making, scoring
+from gansweep.verbs import looking, making, scoring, sweeping
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -99,6 +99,7 @@ VERBS: dict[str, Callable[[list[str]], int]] = {
     "scores": scoring.scores,
     "judge": scoring.judge,
     "weights": scoring.weights,
+    "sweep": sweeping.sweep,
     "resume": making.resume,
     "sample": making.sample,
     "runs": looking.runs,

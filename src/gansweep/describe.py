@@ -31,11 +31,11 @@ def record(
     device: torch.device,
     run_id: str | None = None,
 ) -> RunRecord:
-    """Return the run's record; for a new run (no `run_id`) also write its config, environment and diff to `run_dir`."""
+    """Return the run's record; for a new run also write its config, environment and diff to `run_dir`."""
     config = settings.model_dump(mode="json")
     facts = provenance.collect(gpu=torch.cuda.get_device_name(device) if device.type == "cuda" else None)
     files: list[Path] = []
-    if run_id is None:
+    if not (run_dir / CONFIG_FILE).exists():
         written = run_dir / CONFIG_FILE
         OmegaConf.save(OmegaConf.create(config), written)
         files = [written, *facts.write(run_dir)]

@@ -11,6 +11,8 @@ gansweep trains and compares GANs and VAEs: each line of a lab journal is one co
   gansweep scores [RUN] [--sweep S]                    scores ranked, those that can be compared; scores retract CARD
   gansweep judge fit data=... name=... | list          a judge of your own, fitted on labelled pictures
   gansweep weights [add FILE | get]                    the weights of the judge inception: what is here, put them here
+  gansweep -m --resume [SWEEP]                         go on with a sweep: what is missing, from its checkpoints
+  gansweep sweep status|stop|retry [SWEEP]             look at a sweep, stop it, run what failed in it once more
   gansweep resume RUN                                  go on exactly where a run stopped
   gansweep sample TARGET                               pictures from a checkpoint
   gansweep runs | show RUN | diff RUN RUN              look at what was done
@@ -36,7 +38,8 @@ step; nothing is written when the request is wrong.
   gansweep train model=vaegan scales.l1=600
   gansweep train experiment=demo steps=500 note='first try'
   gansweep -m model=vaegan scales.l1=100,600 seed=1,2
-  gansweep -m model=vae seed=1,2,3,4 hydra/launcher=joblib hydra.launcher.n_jobs=2      two at a time
+  gansweep -m model=vae seeds=4 hydra.launcher.n_jobs=2     every point with four seeds, two jobs at a time
+  gansweep -m --resume [SWEEP | KEY=VALUE ...]          go on with a sweep that was stopped or killed
   torchrun --nproc-per-node=4 -m gansweep train model=vaegan batch_size=256             each batch shared by 4 processes
 
 Groups (GROUP=CHOICE takes one file of settings; gansweep train --info=defaults-tree shows what is chosen):
@@ -236,7 +239,24 @@ Print a script that makes the shell complete verbs, groups and keys.
   source <(gansweep completion zsh)        in ~/.zshrc, behind compinit
 """
 
+SWEEP = """\
+gansweep sweep status [SWEEP] [--json]
+gansweep sweep stop   [SWEEP]
+gansweep sweep retry  [SWEEP [JOB ...]]
+
+SWEEP is a sweep's directory, its id or the beginning of one; without it, the latest in multirun/.
+
+  status   every job: state, last losses, run, log; why those that did not finish did not
+  stop     ask the process that leads it to end: jobs write a checkpoint, and gansweep -m --resume goes on
+  retry    run the jobs that failed (or only those named) once more, each from its last checkpoint
+
+A sweep keeps its record in sweep.jsonl, its settings in points/ and a copy of the code in code/: what a job runs is what
+was there when the sweep was started. gansweep -m --resume [SWEEP] goes on with what is missing; it refuses when settings
+or code differ from then (--as-is runs what was submitted).
+"""
+
 PAGES = {
+    "sweep": SWEEP,
     "train": TRAIN,
     "eval-is": EVAL_IS,
     "scores": SCORES,

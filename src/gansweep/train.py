@@ -28,6 +28,7 @@ from gansweep.engine.step import EagerEngine
 from gansweep.errors import GansweepError, RunFailed, UserError, refused_by_system, was_disk_full
 from gansweep.learner import Learner, build_learner, open_drive, refuse_unreached
 from gansweep.live import LiveScorer
+from gansweep.look import start_record
 from gansweep.loop import Interrupted, Loop, Parts
 from gansweep.observe import Observer
 from gansweep.preflight import refuse_too_large_a_step
@@ -64,8 +65,14 @@ def train(settings: Settings, run_dir: Path, overrides: list[str], sweep: Mappin
 
     Raises UserError before anything is created, RunFailed when the run began and failed (its log has the traceback).
     """
+    return _begin(settings, run_dir.absolute(), overrides, sweep)
+
+
+def _begin(
+    settings: Settings, run_dir: Path, overrides: list[str], sweep: Mapping[str, Any] | None, again: str | None = None
+) -> Outcome:
+    """Train from step 0; `again` is the id of the run that is there already and came to nothing."""
     check(settings)
-    run_dir = run_dir.absolute()
     set_arithmetic(settings.runtime)
     place = world()
     device = place.device(pick_device(settings.runtime.device))
@@ -85,33 +92,44 @@ def train(settings: Settings, run_dir: Path, overrides: list[str], sweep: Mappin
         *observer.notes,
         *describe.range_notes(engine, learner.batches.batch(0)),
     ]
-    tracker = open_tracker(settings.tracker, run_dir)
+    tracker = open_tracker(settings.tracker, run_dir, resume=again is not None and bool(start_record(run_dir)))
     run_dir.mkdir(parents=True, exist_ok=True)
-    record = describe.record(settings, run_dir, overrides, sweep, dataset, parent, device)
-    rundir.create(run_dir, record)
+    record = describe.record(settings, run_dir, overrides, sweep, dataset, parent, device, again)
+    if again is None:
+        rundir.create(run_dir, record)
+    else:
+        rundir.reopen(run_dir)
     identity = describe.data_identity(dataset)
     parts = _parts(settings, run_dir, record.run_id, identity, device, learner, place, observer, tracker, keeper)
     parts.scorer = scorer
-    with rundir.claim(run_dir), _log_file(run_dir):
+    holding = rundir.claim(run_dir) if again is None else contextlib.nullcontext()  # resume holds it already
+    with holding, _log_file(run_dir):
         return _see_through(Loop(parts), record, notes)
 
 
-def resume(target: str) -> Outcome:
+def resume(target: str, from_nothing: Settings | None = None) -> Outcome:
     """Go on with the run TARGET exactly where its last checkpoint stands; a finished run is said to be so.
 
+    `from_nothing`: the settings to begin it again with where it was killed before its first checkpoint.
     UserError when there is no such run, it has no checkpoint, it is still running, or its data have changed.
     """
     run = store.find(target)
     with rundir.claim(run.dir):
-        return _resume(run.reload())
+        return _resume(run.reload(), from_nothing)
 
 
-def _resume(run: Run) -> Outcome:
+def _resume(run: Run, from_nothing: Settings | None = None) -> Outcome:
     run = settle_before_resume(run)
-    record = run.record
     last = run.checkpoint_dir / "last.pt"
-    if not last.exists():
+    if last.exists():
+        return _go_on(run, last)
+    if from_nothing is None:
         raise UserError(f"run {run.id[:8]} has no checkpoint to go on from ({run.dir}); start it anew")
+    return _begin(from_nothing, run.dir, run.record["overrides"], run.record["sweep"], run.id)
+
+
+def _go_on(run: Run, last: Path) -> Outcome:
+    record = run.record
     payload = checkpoint.load(last)
     lacking = [key for key in ("step", "config", "data", "counters", "meter", "optimizers") if key not in payload]
     if lacking:

@@ -49,7 +49,7 @@ def test_one_run_and_what_is_said_of_it(tmp_path: Path, small_overrides: list[st
 
 
 @pytest.mark.slow
-def test_a_sweep_of_four_of_which_one_fails(tmp_path: Path, small_overrides: list[str]) -> None:
+def test_a_sweep_of_four_of_which_two_fail(tmp_path: Path, small_overrides: list[str]) -> None:
     sweep = ["seed=1,2", "+terms.fit.mine=mylab.mine,mylab.other", "+scales.mine=1"]
     (tmp_path / "mylab.py").write_text(
         "calls = 0\n"
@@ -58,7 +58,7 @@ def test_a_sweep_of_four_of_which_one_fails(tmp_path: Path, small_overrides: lis
         "def other(a, b):\n"
         "    global calls\n"
         "    calls += 1\n"
-        "    if calls == 3:\n"  # behind the check of gradients, before the last step
+        "    if calls == 3:\n"  # behind the check of gradients, before the last step; each job counts for itself
         "        raise ValueError('boom')\n"
         "    return (a - b).square().mean()\n"
     )
@@ -66,13 +66,15 @@ def test_a_sweep_of_four_of_which_one_fails(tmp_path: Path, small_overrides: lis
     assert code == 1
     assert "Traceback" not in err
     found = {str(record["sweep"]["job"]): record for record in records(tmp_path)}  # type: ignore[index]
-    assert [found[job]["status"] for job in "0123"] == ["FINISHED", "FAILED", "FINISHED", "FINISHED"]
+    assert [found[job]["status"] for job in "0123"] == ["FINISHED", "FAILED", "FINISHED", "FAILED"]
     assert len({record["sweep"]["id"] for record in found.values()}) == 1  # type: ignore[index]
-    log = next(tmp_path.glob("multirun/*/*/1/run.log"))
-    assert "ValueError: boom" in log.read_text() and "Traceback" in log.read_text()
+    for log in ("1/run.log", "logs/1.log"):
+        told = next(tmp_path.glob(f"multirun/*/*/{log}")).read_text()
+        assert "ValueError: boom" in told
+    assert "Traceback" in next(tmp_path.glob("multirun/*/*/1/run.log")).read_text()
     table = list(csv.DictReader(next(tmp_path.glob("multirun/*/*/jobs.csv")).open()))
-    assert [row["status"] for row in table] == ["FINISHED", "FAILED", "FINISHED", "FINISHED"]
-    assert "3 of 4 finished" in out
+    assert [row["status"] for row in table] == ["FINISHED", "FAILED", "FINISHED", "FAILED"]
+    assert "2 of 4 finished" in out
     for job in "0123":
         assert str(found[job]["run_id"])[:8] in out
     assert "seed=2 +terms.fit.mine=mylab.other" in table[3]["overrides"]
@@ -80,14 +82,12 @@ def test_a_sweep_of_four_of_which_one_fails(tmp_path: Path, small_overrides: lis
 
 @pytest.mark.slow
 def test_two_jobs_at_a_time(tmp_path: Path, small_overrides: list[str]) -> None:
-    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    launcher = ["hydra.launcher.n_jobs=2"]
     code, _, err = run(["-m", *small_overrides, *SHORT, "seed=1,2", "optimizer.lr=1e-3,1e30", *launcher], tmp_path)
     assert code == 1, err
     rows = list(csv.DictReader(next(tmp_path.glob("multirun/*/*/jobs.csv")).open()))
     assert [row["status"] for row in rows] == ["FINISHED", "FAILED", "FINISHED", "FAILED"]
     assert rows[0]["fit/l1"] and "finite" in rows[1]["reason"]
-    config = next(tmp_path.glob("multirun/*/*/0/config.yaml")).read_text()
-    assert "progress: false" in config
 
 
 @pytest.mark.slow
@@ -104,7 +104,7 @@ def test_ctrl_c_ends_the_sweep_with_its_table(tmp_path: Path, small_overrides: l
     out, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 130, err
     assert records(tmp_path)[0]["status"] == "KILLED"
-    assert "KILLED" in out and "NOT RUN" in out and "Traceback" not in err
+    assert "KILLED" in out and "was not started" in out and "gansweep -m --resume multirun" in out and "Traceback" not in err
 
 
 @pytest.mark.slow

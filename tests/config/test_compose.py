@@ -50,7 +50,7 @@ WRONG = [
     (["+scales.l1=2"], "+scales.l1: this key is already there; leave out the +"),
     (["~scales.l9"], "scales.l9: no such key"),
     (["~scales.l1"], "~scales.l1: other keys refer to it; write scales.l1=null"),
-    (["hydra/launcher=job"], "hydra/launcher=job: no such choice; did you mean 'joblib'?"),
+    (["hydra/launcher=pol"], "hydra/launcher=pol: no such choice; did you mean 'pool'?"),
     (["model=null"], "model=null: a group needs a choice; choices: "),
     (["steps=3", "scales=null"], "scales=null: a group needs a choice; choices: "),
     (["data=folder", "data.path=~/a,~/b"], "'data.path=~/a,~/b': ~ is the shell's word for your home; write the whole"),
@@ -119,7 +119,7 @@ def test_a_run_is_named_by_what_differs(hydra: Session, overrides: list[str], na
 
 
 def test_a_sweep_is_numbered_as_hydra_numbers_it(hydra: Session) -> None:
-    jobs = hydra.jobs(["scales.l1=1,2", "seed=1,2", "hydra/launcher=joblib"], multirun=True)
+    jobs = hydra.jobs(["scales.l1=1,2", "seed=1,2", "hydra/launcher=pool"], multirun=True)
     assert [(job.number, job.overrides) for job in jobs] == [
         (0, ("scales.l1=1", "seed=1")),
         (1, ("scales.l1=1", "seed=2")),

@@ -155,7 +155,7 @@ def test_a_sweep_gives_its_runs_by_job_number_without_its_summary(tmp_path: Path
     for job in [10, 2, 1]:
         store.create(sweep / str(job), a_record(sweep / str(job), sweep={"id": "s", "job": job}))
     store.create(sweep / "summary", a_record(sweep / "summary", tags={"gansweep.kind": "sweep summary"}))
-    (sweep / "sweep.json").write_text("{}")
+    (sweep / "sweep.jsonl").write_text("{}")
     assert [run.dir.name for run in store.find_many(str(sweep))] == ["1", "2", "10"]
     assert len(store.all_runs(tmp_path)) == 3
     with pytest.raises(UserError, match="holds 3 runs, one is needed"):
@@ -166,7 +166,7 @@ def test_a_sweep_gives_its_runs_by_job_number_without_its_summary(tmp_path: Path
 
 
 def test_a_sweep_without_a_run_is_told(tmp_path: Path) -> None:
-    (tmp_path / "sweep.json").write_text("{}")
+    (tmp_path / "sweep.jsonl").write_text("{}")
     with pytest.raises(UserError, match="a sweep without a run"):
         store.find_many(str(tmp_path))
 

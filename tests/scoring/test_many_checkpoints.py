@@ -87,7 +87,7 @@ def test_what_was_scored_before_is_not_scored_again_unless_asked(
 def test_which_checkpoints_of_a_sweep(tmp_path: Path) -> None:
     sweep = tmp_path / "multirun" / "day"
     runs = [several(sweep / str(job), sweep={"id": "s", "job": job}) for job in range(2)]
-    (sweep / "sweep.json").write_text("{}")
+    (sweep / "sweep.jsonl").write_text("{}")
     (runs[0].checkpoint_dir / "best.pt").hardlink_to(runs[0].checkpoint_dir / "step-00000003.pt")
     assert [one.step for one in evaluate(str(sweep))] == [5, 5]
     best = evaluate(str(sweep), ["eval.checkpoints=best"])

@@ -32,7 +32,7 @@ def make_run(number: int, name: str = "vaegan", sweep: str | None = None) -> Run
     fields: dict[str, Any] = {"sweep": {"id": sweep, "job": str(number)}} if sweep else {}
     if sweep:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        (folder.parent / "sweep.json").write_text("{}")
+        (folder.parent / "sweep.jsonl").write_text("{}")
     return bare_run(folder.absolute(), f"{number}" * 32, name, **fields)
 
 

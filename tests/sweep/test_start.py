@@ -32,10 +32,10 @@ def test_an_unknown_flag_is_refused(words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (UserError("wrong"), 2, "gansweep: job 3: wrong\n"),
-        (Missing("no device"), 3, "gansweep: job 3: no device\n"),
-        (RunFailed("not finite"), 1, "gansweep: job 3: not finite\n"),
-        (ValueError("boom\nmore"), 1, "gansweep: job 3: ValueError: boom; traceback in "),
+        (UserError("wrong"), 2, "gansweep: wrong\n"),
+        (Missing("no device"), 3, "gansweep: no device\n"),
+        (RunFailed("not finite"), 1, "gansweep: not finite\n"),
+        (ValueError("boom\nmore"), 1, "gansweep: ValueError: boom; traceback in "),
     ],
 )
 def test_a_job_returns_how_it_ended_and_never_raises(
@@ -51,11 +51,11 @@ def test_a_job_returns_how_it_ended_and_never_raises(
 
     monkeypatch.setattr("gansweep.train.train", fail)
     monkeypatch.setattr("gansweep.config.compose.to_settings", lambda *_: None)
-    result = job._run(None, tmp_path, [], "n", {"id": "s", "job": 3}, False)  # type: ignore[arg-type]
+    result = job._run(None, tmp_path, [], "n")  # type: ignore[arg-type]
     assert (result.status, result.code) == ("FAILED", code)
     told = capsys.readouterr().err
-    assert told.startswith(f"job 3: n\n{said}")
-    assert told.count("\n") == 2
+    assert told.startswith(said)
+    assert told.count("\n") == 1
     log = tmp_path / "run.log"
     assert log.exists() == (not isinstance(error, GansweepError))
     if log.exists():
@@ -70,7 +70,7 @@ def test_a_disk_that_refuses_before_the_run_begins_is_no_fault_of_ours(
 
     monkeypatch.setattr("gansweep.train.train", fail)
     monkeypatch.setattr("gansweep.config.compose.to_settings", lambda *_: None)
-    result = job._run(None, tmp_path, [], "n", None, False)  # type: ignore[arg-type]
+    result = job._run(None, tmp_path, [], "n")  # type: ignore[arg-type]
     assert (result.status, result.code, result.reason) == ("FAILED", 1, "cache: Permission denied")
     assert list(tmp_path.iterdir()) == []
 
@@ -132,33 +132,25 @@ def test_a_run_that_began_stays_and_so_does_a_traceback(
     assert [path.name for path in tmp_path.glob("outputs/*/*/*.*") if path.is_file()] == [kept]
 
 
-def test_a_full_disk_in_the_middle_of_a_sweep_ends_it_with_its_table(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from gansweep.sweep import report
-    from gansweep.sweep.record import Sweep
-
-    monkeypatch.chdir(tmp_path)
-
-    def refuse(*_: Any) -> None:
-        raise OSError(28, "No space left on device", "config.yaml")
-
-    def hydra_main(task: Any, words: list[str]) -> None:
-        monkeypatch.setattr(Sweep, "save", refuse)
-        monkeypatch.setattr(report, "keep", refuse)
-        refuse()
-
-    jobs = [SimpleNamespace(number=n, name=f"n{n}", overrides=(f"seed={n}",), settings=tracked()) for n in (0, 1)]
-    assert start._sweep(jobs, [], ["seed=0,1"], hydra_main) == 1  # type: ignore[arg-type]
-    told = capsys.readouterr()
-    assert "0 of 2 finished" in told.out and "job 1 NOT RUN" in told.out
-    lines = told.err.splitlines()[1:]
-    assert lines[0] == "gansweep: no further job can be started: config.yaml: No space left on device"
-    assert len(lines) == 2 and lines[1].startswith("gansweep: the table could not be kept in multirun/")
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--resume"], "gansweep -m --resume"),
+        (["-m", "--as-is"], "goes with --resume"),
+    ],
+)
+def test_a_resume_that_makes_no_sense_is_refused(words: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        read_request(words)
 
 
-def tracked() -> Any:
-    return SimpleNamespace(tracker=SimpleNamespace(kind="none"))
+def test_what_stands_behind_resume_is_a_sweep_or_an_override() -> None:
+    assert read_request(["-m", "--resume"]).resume == ""
+    named = read_request(["-m", "--resume", "20261122-1"])
+    assert (named.resume, named.overrides) == ("20261122-1", [])
+    latest = read_request(["-m", "--resume", "seed=1,2", "a=1"])
+    assert (latest.resume, latest.overrides) == ("", ["a=1", "seed=1,2"])
+    assert read_request(["-m", "a=1,2"]).resume is None
 
 
 @pytest.mark.parametrize("words", [["train", "seed=1"], ["-m", "seed=1,2,3"]])

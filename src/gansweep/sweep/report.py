@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import os
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from gansweep.sweep.record import NOT_RUN, Row, Sweep
+from gansweep.runs.liveness import alive
+from gansweep.sweep import ledger
+from gansweep.sweep.ledger import KILLED, RUNNING, WAITING, Row, Sweep
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,7 +41,7 @@ def table(sweep: Sweep) -> Table:
         found.add_row(
             str(row.job),
             Text(own),
-            status(row.status),
+            status(row.state),
             Text(values(row.losses) or "–"),
             (row.run_id or "")[:8],
             Text(_log(row)),
@@ -47,7 +50,7 @@ def table(sweep: Sweep) -> Table:
 
 
 def _log(row: Row) -> str:
-    return os.path.relpath(row.log) if Path(row.log).is_file() else "–"
+    return os.path.relpath(row.log) if row.log.is_file() else "–"
 
 
 def print_report(sweep: Sweep) -> None:
@@ -56,10 +59,47 @@ def print_report(sweep: Sweep) -> None:
 
     console().print(table(sweep))
     for row in sweep.failed:
-        why = row.reason or ("was not started" if row.status == NOT_RUN else "gave no reason")
-        print(f"job {row.job} {row.status}: {why}")
+        why = row.reason or ("was not started" if row.state == WAITING else "gave no reason")
+        print(f"job {row.job} {row.state}: {why}")
     done = len(sweep.rows) - len(sweep.failed)
     print(f"{done} of {len(sweep.rows)} finished; runs in {os.path.relpath(sweep.dir)}")
+
+
+def facts(directory: Path) -> dict[str, Any]:
+    """Return the state of the sweep in `directory` as JSON types: of all, and of each job."""
+    sweep = ledger.load(directory)
+    rows = [
+        {"job": row.job, "name": row.name, "overrides": row.overrides, "state": _now(row), "attempt": row.attempt}
+        | {"run_id": row.run_id, "reason": row.reason, "fault": row.fault, "losses": row.losses, "dir": str(row.dir)}
+        for row in sweep.rows
+    ]
+    led = bool(sweep.owner and alive(sweep.owner))
+    return {"id": sweep.id, "dir": str(directory), "overrides": sweep.overrides, "led": led, "jobs": rows}
+
+
+def _now(row: Row) -> str:
+    """Return a job's state; one whose process is gone without a word was killed, whatever the record says yet."""
+    gone = row.state == RUNNING and row.owner is not None and alive(row.owner) is False
+    return KILLED if gone else row.state
+
+
+def print_status(directory: Path) -> None:
+    """Print how the sweep in `directory` stands, without changing anything in it."""
+    from gansweep.tables import print_table
+
+    sweep = ledger.load(directory)
+    led = bool(sweep.owner and alive(sweep.owner))
+    for row in sweep.rows:
+        row.state = _now(row)
+    print_table(table(sweep))
+    counts = Counter(row.state for row in sweep.rows)
+    told = ", ".join(f"{count} {state.lower()}" for state, count in counts.most_common())
+    print(f"{told}; {'led by process ' + str((sweep.owner or {})['pid']) if led else 'nobody leads it now'}")
+    for row in sweep.failed:
+        if row.reason:
+            print(f"job {row.job} {row.state}: {row.reason}")
+    if sweep.damaged:
+        print(f"{sweep.damaged} lines of its record cannot be read and were left out")
 
 
 def as_csv(sweep: Sweep) -> str:
@@ -75,10 +115,10 @@ def as_csv(sweep: Sweep) -> str:
                 row.job,
                 row.name,
                 " ".join(row.overrides),
-                row.status,
+                row.state,
                 *cells,
                 row.run_id or "",
-                row.log,
+                str(row.log),
                 row.reason or "",
             ]
         )
@@ -90,7 +130,7 @@ def as_markdown(sweep: Sweep) -> str:
     rows = ["| job | name | status | last losses | run | log |", "|---|---|---|---|---|---|"]
     for row in sweep.rows:
         losses = ", ".join(f"{key} {value:.4g}" for key, value in row.losses.items()) or (row.reason or "–")
-        cells = [str(row.job), row.name, row.status, losses, row.run_id or "", row.log]
+        cells = [str(row.job), row.name, row.state, losses, row.run_id or "", str(row.log)]
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return f"# Sweep {sweep.id}\n\n`{' '.join(sweep.overrides)}`\n\n" + "\n".join(rows) + "\n"
 
@@ -98,9 +138,11 @@ def as_markdown(sweep: Sweep) -> str:
 def keep(sweep: Sweep, tracker: TrackerSettings, stopped: bool = False) -> None:
     """Write jobs.csv beside the runs, and record the table in the tracker as one run without parameters of `scales`.
 
+    A sweep that is gone on with has one summary all the same.
+
     The tracker's charts draw every run that has the swept parameter; the summary must not be a point in them.
     """
-    from gansweep.runs.store import new_run_id
+    from gansweep.runs.store import is_run_dir, new_run_id
     from gansweep.runs.tracker import RunRecord, open_tracker
 
     csv_path = sweep.dir / CSV_FILE
@@ -112,16 +154,18 @@ def keep(sweep: Sweep, tracker: TrackerSettings, stopped: bool = False) -> None:
     markdown = folder / "jobs.md"
     markdown.write_text(as_markdown(sweep), encoding="utf-8")
     counts = {"sweep.jobs": len(sweep.rows), "sweep.not_finished": len(sweep.failed)}
+    kept = open_tracker(tracker, folder, resume=is_run_dir(folder))
     record = RunRecord(
         run_id=new_run_id(),
         name=f"sweep {sweep.id}",
         run_dir=folder,
-        params={"sweep.overrides": " ".join(sweep.overrides)} | {key: str(value) for key, value in counts.items()},
+        params={"sweep.overrides": " ".join(sweep.overrides), "sweep.jobs": str(len(sweep.rows))},
         tags={"gansweep.kind": "sweep summary"},
         sweep={"id": sweep.id, "job": "summary"},
         overrides=sweep.overrides,
-        files=[csv_path, markdown],
     )
-    kept = open_tracker(tracker, folder)
     kept.start(record)
+    kept.tags({key: str(value) for key, value in counts.items()})
+    for path in (csv_path, markdown):
+        kept.file(path)
     kept.finish("KILLED" if stopped else "FAILED" if sweep.failed else "FINISHED")

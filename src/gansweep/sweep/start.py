@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gansweep.errors import GansweepError, UserError, refused_by_system
-from gansweep.sweep.job import LOG_FILE, JobResult, Plan, make_task
+from gansweep.errors import GansweepError, UserError
+from gansweep.sweep import ledger
+from gansweep.sweep.job import LOG_FILE, JobResult, make_task
 from gansweep.sweep.place import claim, claim_exactly, discard_unbegun
+from gansweep.sweep.seeds import spread
 
 if TYPE_CHECKING:
     from gansweep.config.compose import Job
@@ -24,12 +26,17 @@ _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
 @dataclass
 class Request:
-    """A command line of train, taken apart. `to_hydra` are flags that only Hydra answers (`--cfg job`, `--info`)."""
+    """A command line of train, taken apart. `to_hydra` are flags that only Hydra answers (`--cfg job`, `--info`).
+
+    `resume`: the sweep to go on with, "" for the latest of these overrides, None for a new one.
+    """
 
     overrides: list[str]
     multirun: bool = False
     config_dir: str | None = None
     to_hydra: list[str] = field(default_factory=list)
+    resume: str | None = None
+    as_is: bool = False
 
 
 class _Parser(argparse.ArgumentParser):
@@ -48,6 +55,8 @@ def read_request(argv: Sequence[str]) -> Request:
     parser.add_argument("--resolve", action="store_true")
     parser.add_argument("-i", "--info", nargs="?", const="all")
     parser.add_argument("--hydra-help", action="store_true")
+    parser.add_argument("--resume", nargs="?", const="")
+    parser.add_argument("--as-is", action="store_true")
     args = parser.parse_intermixed_args(list(argv))
     overrides = list(args.overrides)
     if args.info is not None and args.info not in _INFO:
@@ -59,7 +68,14 @@ def read_request(argv: Sequence[str]) -> Request:
     flags += ["--resolve"] if args.resolve else []
     flags += ["--info", args.info] if args.info else []
     flags += ["--hydra-help"] if args.hydra_help else []
-    return Request(overrides, args.multirun, args.config_dir, flags)
+    if args.resume and "=" in args.resume and not Path(args.resume).exists():  # an override that stood behind --resume
+        overrides.append(args.resume)
+        args.resume = ""
+    if args.resume is not None and not args.multirun:
+        raise UserError("train --resume is for sweeps: gansweep -m --resume [SWEEP]; one run: gansweep resume RUN")
+    if args.as_is and args.resume is None:
+        raise UserError("train --as-is: goes with --resume")
+    return Request(overrides, args.multirun, args.config_dir, flags, args.resume, args.as_is)
 
 
 def train(request: Request, hydra_main: HydraMain) -> int:
@@ -68,10 +84,13 @@ def train(request: Request, hydra_main: HydraMain) -> int:
 
     if request.multirun and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("train -m: a sweep's runs are single processes; give torchrun one run at a time")
+    if request.resume is not None:
+        return _resume(request)
     dirs = user_dirs(request.config_dir)
     for file in shadowed(dirs):
         print(f"gansweep: {file} is not used: gansweep ships a file of that name; rename yours", file=sys.stderr)
     with session(dirs) as hydra:
+        request.overrides = spread(request.overrides, request.multirun, hydra)
         if request.to_hydra:
             normal = hydra.normal(request.overrides)
             if not request.multirun:
@@ -80,13 +99,14 @@ def train(request: Request, hydra_main: HydraMain) -> int:
         else:
             jobs = hydra.jobs(request.overrides, request.multirun)
             normal = hydra.normal(request.overrides)
+        launcher = hydra.launcher(normal) if request.multirun else {}
     line = [*search_override(dirs), *normal]
     if request.to_hydra:
-        hydra_main(make_task(Plan({}), []), [*request.to_hydra, *(["-m"] if request.multirun else []), *line])
+        hydra_main(make_task("", []), [*request.to_hydra, *(["-m"] if request.multirun else []), *line])
         return 0
     _check(jobs, request.multirun, line)
     _prepare(jobs)
-    return _sweep(jobs, line, normal, hydra_main) if request.multirun else _single(jobs[0], line, hydra_main)
+    return _sweep(jobs, line, normal, launcher) if request.multirun else _single(jobs[0], line, hydra_main)
 
 
 def _check(jobs: Sequence[Job], multirun: bool, line: Sequence[str]) -> None:
@@ -148,7 +168,7 @@ def _single(job: Job, line: list[str], hydra_main: HydraMain) -> int:
     given = chosen is not None and os.path.lexists(chosen)
     run_dir = claim_exactly(chosen, "run.json") if chosen else claim("outputs", slug(job.name))
     results: list[JobResult] = []
-    task = make_task(Plan({0: job.name}), results)
+    task = make_task(job.name, results)
     try:
         hydra_main(task, [*line, *([] if chosen else [f"hydra.run.dir='{run_dir}'"])])
     finally:  # whatever ended it: a picture folder without pictures, a full disk, Ctrl-C while packing
@@ -160,29 +180,26 @@ def _single(job: Job, line: list[str], hydra_main: HydraMain) -> int:
     return result.code
 
 
-def _sweep(jobs: Sequence[Job], line: list[str], overrides: list[str], hydra_main: HydraMain) -> int:
-    from gansweep.sweep import record, report
+def _sweep(jobs: Sequence[Job], line: list[str], overrides: list[str], launcher: dict[str, Any]) -> int:
+    from gansweep.runs.rundir import SWEEP_FILE
+    from gansweep.sweep.conduct import begin
 
     chosen = _chosen(line, "hydra.sweep.dir")
-    directory = claim_exactly(chosen, record.RECORD_FILE) if chosen else claim("multirun")
-    sweep_id = record.new_id()
-    record.begin(directory, sweep_id, overrides, jobs)
-    print(f"sweep {sweep_id}: {len(jobs)} runs in {os.path.relpath(directory)}", file=sys.stderr)
-    plan = Plan({job.number: job.name for job in jobs}, sweep_id)
-    stopped = False
-    try:
-        hydra_main(make_task(plan, []), ["-m", *line, *([] if chosen else [f"hydra.sweep.dir='{directory}'"])])
-    except KeyboardInterrupt:
-        stopped = True
-    except OSError as error:  # a full disk, which takes no further job: what was done is told all the same
-        print(f"gansweep: no further job can be started: {refused_by_system(error)}", file=sys.stderr)
-    sweep = record.settle(directory)
-    report.print_report(sweep)
-    try:
-        report.keep(sweep, jobs[0].settings.tracker, stopped)
-    except OSError as error:
-        print(f"gansweep: the table could not be kept in {directory}: {refused_by_system(error)}", file=sys.stderr)
-        return 130 if stopped else 1
-    if stopped:
-        return 130
-    return 1 if sweep.failed else 0
+    directory = claim_exactly(chosen, SWEEP_FILE) if chosen else claim("multirun")
+    return begin(directory.absolute(), jobs, overrides, launcher)
+
+
+def _resume(request: Request) -> int:
+    """Go on with the sweep that --resume names, or the latest one with these overrides."""
+    from gansweep.config.compose import session, user_dirs
+    from gansweep.sweep.conduct import find, latest_of, resume
+
+    with session(user_dirs(request.config_dir)) as hydra:
+        normal = hydra.normal(spread(request.overrides, True, hydra))
+        if request.resume:
+            directory = find(request.resume)
+            given = normal or ledger.load(directory).overrides
+        else:
+            directory, given = latest_of(normal), normal
+        jobs = None if request.as_is else hydra.jobs(given, True)
+    return resume(directory, jobs, request.as_is)

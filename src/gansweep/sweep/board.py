@@ -1,0 +1,105 @@
+"""What a sweep's leader shows: one live table on a terminal, a line for each job that begins or ends elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from types import TracebackType
+from typing import Any
+
+from gansweep.runs.spool import last_step
+from gansweep.sweep.freeze import frozen_point
+from gansweep.sweep.ledger import FINISHED, OPEN, RUNNING, WAITING, Row, Sweep
+
+_ROWS_MOST = 24
+
+
+class Board:
+    """Shows a sweep's jobs on stderr: state, step, losses, speed and time left, fed from the runs' spools."""
+
+    def __init__(self, sweep: Sweep) -> None:
+        self.terminal = sys.stderr.isatty()
+        self.told: dict[int, tuple[str, int]] = {row.job: (WAITING, 1) for row in sweep.rows if row.state in OPEN}
+        self.steps: dict[int, int] = {}
+        self.seen: dict[int, tuple[float, int]] = {}
+        self._live: Any = None
+
+    def __enter__(self) -> Board:
+        if self.terminal:
+            from rich.console import Console
+            from rich.live import Live
+
+            self._live = Live(console=Console(stderr=True), refresh_per_second=2, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, sweep: Sweep) -> None:
+        """Show the sweep as it is now."""
+        if self._live is not None:
+            self._live.update(self._table(sweep))
+            return
+        for row in sweep.rows:
+            now = (row.state, row.attempt)
+            if row.job in self.told and self.told[row.job] != now:
+                self.told[row.job] = now
+                print(_line(row), file=sys.stderr, flush=True)
+
+    def _table(self, sweep: Sweep) -> Any:
+        from rich.table import Table
+        from rich.text import Text
+
+        from gansweep.tables import status, values
+
+        counts = Counter(row.state for row in sweep.rows)
+        title = f"sweep {sweep.id}: " + ", ".join(f"{n} {state.lower()}" for state, n in counts.most_common())
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+        for name in ("job", "point", "state", "step", "last losses", "steps/s", "left"):
+            table.add_column(name, no_wrap=True, overflow="ellipsis", header_style="bold")
+        first = [row for row in sweep.rows if row.state not in (FINISHED, WAITING)]
+        rest = [row for row in sweep.rows if row.state == WAITING] + [row for row in sweep.rows if row.state == FINISHED]
+        for row in sorted([*first, *rest][:_ROWS_MOST], key=lambda row: row.job):
+            step, speed, left = self._progress(row)
+            losses = values(_losses(row), 3)
+            table.add_row(str(row.job), Text(row.name), status(row.state), step, Text(losses), speed, left)
+        return table
+
+    def _progress(self, row: Row) -> tuple[str, str, str]:
+        """Return step of steps, steps a second since the job was first seen running, and the time left, as text."""
+        if row.state == WAITING:
+            return "", "", ""
+        if row.job not in self.steps:
+            self.steps[row.job] = frozen_point(row.sweep_dir, row.job).steps
+        step, steps, now = last_step(row.dir) or 0, self.steps[row.job], time.monotonic()
+        begun, first = self.seen.setdefault(row.job, (now, step))
+        if row.state != RUNNING or now - begun < 1 or step <= first:
+            return f"{step}/{steps}", "", ""
+        speed = (step - first) / (now - begun)
+        return f"{step}/{steps}", f"{speed:.3g}", _duration((steps - step) / speed)
+
+
+def _losses(row: Row) -> dict[str, float]:
+    from gansweep.look import losses_of
+    from gansweep.runs.rundir import is_run_dir
+
+    return losses_of(row.dir) if row.state == RUNNING and is_run_dir(row.dir) else row.losses
+
+
+def _line(row: Row) -> str:
+    if row.state == RUNNING:
+        return f"job {row.job}: {row.name}"
+    if row.state == WAITING:
+        return f"job {row.job}: waits again" + (f", attempt {row.attempt}" if row.attempt > 1 else "")
+    return f"job {row.job}: {row.state}" + (f": {row.reason}" if row.reason else "")
+
+
+def _duration(seconds: float) -> str:
+    whole = int(seconds)
+    hours, minutes = whole // 3600, whole % 3600 // 60
+    return f"{hours}:{minutes:02d} h" if hours else f"{minutes}:{whole % 60:02d} min"

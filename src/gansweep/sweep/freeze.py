@@ -1,0 +1,137 @@
+"""What a sweep's jobs run is what was there when it was started: each point's settings, and the code, copied.
+
+A job that starts an hour later reads nothing that could have been edited since: neither conf/, nor gansweep's own
+files, nor the user's modules that settings name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import site
+import sys
+import sysconfig
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import gansweep
+from gansweep.config import conf_dir
+from gansweep.config.explain import validate
+from gansweep.config.settings import Settings
+from gansweep.errors import UserError
+from gansweep.runs.rundir import write_json
+
+POINTS_DIR, CODE_DIR, ORIGIN_FILE = "points", "code", "origin.json"
+# A module's package is copied whole unless it is larger than this: somebody keeps data in it.
+_PACKAGE_MOST_BYTES = 20 * 2**20
+_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".git", ".venv", "node_modules", "outputs", "multirun")
+
+
+def freeze_points(directory: Path, points: Sequence[Any]) -> None:
+    """Write the settings of each point (`number`, `settings`) into the sweep's directory."""
+    folder = directory / POINTS_DIR
+    folder.mkdir(exist_ok=True)
+    for point in points:
+        text = json.dumps(point.settings.model_dump(mode="json"), ensure_ascii=False)
+        (folder / f"{point.number}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def frozen_point(directory: Path, job: int) -> Settings:
+    """Return the settings of one point; UserError when they are not there or cannot be read."""
+    path = directory / POINTS_DIR / f"{job}.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    return validate(content)
+
+
+def freeze_code(directory: Path) -> None:
+    """Copy gansweep, its conf/ and every module of the user's that is loaded now into the sweep's directory.
+
+    To be called once every job was checked: what settings name is imported then. What was there in git (commits,
+    uncommitted changes) is kept beside it, for the runs' record.
+    """
+    from gansweep.runs.provenance import collect
+
+    target = directory / CODE_DIR
+    shutil.copytree(Path(gansweep.__file__).parent, target / "gansweep", ignore=_LEFT_OUT)
+    shutil.copytree(conf_dir(), target / "gansweep" / "conf", dirs_exist_ok=True, ignore=_LEFT_OUT)
+    for source, place in _users_own():
+        where = target / place
+        where.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, where, ignore=_LEFT_OUT, dirs_exist_ok=True)
+        else:
+            shutil.copyfile(source, where)
+    write_json(directory / ORIGIN_FILE, {"code": [asdict(code) for code in collect().code], "digests": digests()})
+
+
+def digests() -> dict[str, str]:
+    """Return the digest (hex) of each file that freeze_code would copy now, by its place there."""
+    roots = [(Path(gansweep.__file__).parent, Path("gansweep")), (conf_dir(), Path("gansweep/conf")), *_users_own()]
+    found: dict[str, str] = {}
+    for source, place in roots:
+        files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
+        for path in files:
+            inside = path.relative_to(source)
+            if "__pycache__" in inside.parts or path.suffix in (".pyc", ".pyo"):
+                continue
+            name = str(place / inside) if path != source else str(place)
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return found
+
+
+def changed_since(directory: Path) -> list[str]:
+    """Return which files of the code differ today from those that the sweep was started with; places, sorted.
+
+    Only a file that both have is said to differ, or one that gansweep has gained or lost: the user's modules that are
+    loaded today need not be those of that day.
+    """
+    try:
+        then = json.loads((directory / ORIGIN_FILE).read_text(encoding="utf-8"))["digests"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    now = digests()
+    names = [name for name in {*then, *now} if name.startswith("gansweep/") or (name in then and name in now)]
+    return sorted(name for name in names if then.get(name) != now.get(name))
+
+
+def _users_own() -> Iterator[tuple[Path, Path]]:
+    """Yield file or package folder, and where it goes, of loaded modules that neither Python nor a package manager has.
+
+    A module keeps its path below the entry of sys.path that it was found in.
+    """
+    installed = [Path(entry).resolve() for entry in {*sysconfig.get_paths().values(), *_site_folders()} if entry]
+    ours = Path(gansweep.__file__).resolve().parent
+    found: dict[Path, Path] = {}
+    for module in list(sys.modules.values()):
+        origin = getattr(module, "__file__", None)
+        if not origin or not origin.endswith(".py") or module.__name__ == "__main__" or not Path(origin).is_file():
+            continue  # a file that is not there: torch has modules that only pretend to have one
+        file = Path(origin).resolve()
+        if file.is_relative_to(ours) or any(file.is_relative_to(folder) for folder in installed):
+            continue
+        if any("site-packages" in part or "dist-packages" in part for part in file.parts):
+            continue
+        top = module.__name__.partition(".")[0]
+        depth = module.__name__.count(".") + (file.name == "__init__.py")
+        root = file.parents[depth] if depth < len(file.parents) else file.parent
+        package = root / top
+        if (package / "__init__.py").is_file() and _size(package) <= _PACKAGE_MOST_BYTES:
+            found[package] = Path(top)
+        else:
+            found[file] = file.relative_to(root)
+    yield from sorted(found.items())
+
+
+def _site_folders() -> list[str]:
+    return [*site.getsitepackages(), site.getusersitepackages(), os.path.dirname(os.__file__)]
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

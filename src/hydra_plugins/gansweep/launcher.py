@@ -1,0 +1,15 @@
+"""The launcher that conf/hydra/launcher/pool.yaml names. gansweep runs a sweep's jobs itself (gansweep.sweep.pool)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+
+
+class Pool(BasicLauncher):
+    """Holds the keys of `hydra.launcher`; under another Hydra application it runs jobs one after the other."""
+
+    def __init__(self, **keys: Any) -> None:
+        super().__init__()
+        self.keys = keys

@@ -1,0 +1,72 @@
+"""The table made from the record of a sweep."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from gansweep.config.settings import TrackerSettings
+from gansweep.sweep import ledger, report
+
+
+def begun(directory: Path, jobs: int = 3) -> ledger.Sweep:
+    plans = [SimpleNamespace(number=n, overrides=("model=vae", f"seed={n}"), name=f"vae seed={n}") for n in range(jobs)]
+    ledger.begin(directory, "20261122-120000-abcd", ["model=vae", "seed=0,1,2"], plans, {"n_jobs": 1})
+    return ledger.load(directory)
+
+
+def finished(directory: Path) -> ledger.Sweep:
+    begun(directory)
+    ledger.state(directory, 0, "FINISHED", run_id="a" * 32, losses={"fit/l1": 0.5})
+    ledger.state(directory, 1, "FAILED", run_id="c" * 32, reason="a | b")
+    return ledger.load(directory)
+
+
+def test_the_table_has_every_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = finished(tmp_path)
+    report.print_report(sweep)
+    out = capsys.readouterr().out
+    assert "model=vae" not in out.split("\n", 2)[2]  # what all jobs share is said once, in the title
+    for text in (
+        "seed=0",
+        "FINISHED",
+        "fit/l1 0.5",
+        "aaaaaaaa",
+        "job 1 FAILED: a | b",
+        "job 2 WAITING: was not started",
+    ):
+        assert text in out
+    assert "1 of 3 finished" in out
+    rows = list(csv.DictReader(io.StringIO(report.as_csv(sweep))))
+    assert [row["fit/l1"] for row in rows] == ["0.5", "", ""]
+    assert [row["status"] for row in rows] == ["FINISHED", "FAILED", "WAITING"]
+    assert "a \\| b" in report.as_markdown(sweep)
+
+
+def test_without_a_tracker_the_table_is_a_file_and_no_run(tmp_path: Path) -> None:
+    report.keep(finished(tmp_path), TrackerSettings(kind="none"))
+    assert (tmp_path / "jobs.csv").is_file()
+    assert not (tmp_path / report.SUMMARY_DIR).exists()
+
+
+def test_the_summary_is_a_run_without_scales_that_no_look_up_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gansweep.runs import tracker
+    from gansweep.runs.store import runs_below
+
+    monkeypatch.setattr(tracker, "start_sender", lambda run: None)
+    report.keep(finished(tmp_path), TrackerSettings(uri=f"sqlite:///{tmp_path}/mlflow.db"))
+    lines = [json.loads(text) for text in (tmp_path / ".summary" / "spool.jsonl").read_text().splitlines()]
+    start = lines[0]["record"]
+    assert start["sweep"] == {"id": "20261122-120000-abcd", "job": "summary"}
+    assert not [key for key in start["params"] if key.startswith("scales")]
+    files = [line["path"] for line in lines if line["kind"] == "file"]
+    assert [Path(path).name for path in files] == ["jobs.csv", "jobs.md"]
+    assert (lines[-1]["kind"], lines[-1]["status"]) == ("finish", "FAILED")
+    assert runs_below(tmp_path) == []
