@@ -16,7 +16,7 @@ import pytest
 
 from gansweep.sweep import ledger
 
-DEADLINE_S = 300.0
+DEADLINE_S = 150.0
 LONG = ["model=vae", "log_every=10", "sample_every=0", "val_every=0", "checkpoint_every=20", "runtime.device=cpu"]
 
 
@@ -26,7 +26,10 @@ def start(words: list[str], cwd: Path) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=DEADLINE_S)
+    try:
+        out, err = process.communicate(timeout=DEADLINE_S)
+    finally:
+        process.kill()
     assert "Traceback" not in out + err, err
     return process.returncode, out, err
 
@@ -77,7 +80,7 @@ def agree(sweep: Path) -> None:
 
 @pytest.mark.slow
 def test_kill_9_of_a_worker_of_the_leader_and_of_both(tmp_path: Path, small_overrides: list[str]) -> None:
-    words = ["-m", *small_overrides, *LONG, "steps=3000", "seed=1,2,3", "hydra.launcher.n_jobs=2"]
+    words = ["-m", *small_overrides, *LONG, "steps=1200", "seed=1,2,3", "hydra.launcher.n_jobs=2"]
     leader = start(words, tmp_path)
     until(lambda: has_checkpoint(tmp_path, 0) and has_checkpoint(tmp_path, 1), leader)
     sweep = the_sweep(tmp_path)
@@ -107,8 +110,8 @@ def test_kill_9_of_a_worker_of_the_leader_and_of_both(tmp_path: Path, small_over
         if owner is not None and not gone(int(owner["pid"])):
             os.kill(int(owner["pid"]), signal.SIGKILL)
             until(lambda pid=int(owner["pid"]): gone(pid))  # type: ignore[misc]
-    code, out, _ = finish(start(["-m", "--resume", str(sweep)], tmp_path))
-    assert code == 0 and "3 of 3 finished" in out
+    code, out, err = finish(start(["-m", "--resume", str(sweep)], tmp_path))
+    assert code == 0 and "3 of 3 finished" in out, err
     agree(sweep)
     assert [row.attempt for row in ledger.load(sweep).rows] == [1, 1, 1]
     code, out, _ = finish(start(["-m", "--resume", str(sweep)], tmp_path))  # nothing is left to do
@@ -118,3 +121,62 @@ def test_kill_9_of_a_worker_of_the_leader_and_of_both(tmp_path: Path, small_over
 def _owners(sweep: Path) -> list[dict[str, Any]]:
     entries = [json.loads(line) for line in (sweep / "sweep.jsonl").read_text().splitlines()]
     return [entry for entry in entries if entry["kind"] == "owner"]
+
+
+@pytest.mark.slow
+def test_sigterm_lets_jobs_keep_their_state_and_grace_ends(tmp_path: Path, small_overrides: list[str]) -> None:
+    (tmp_path / "mylab.py").write_text(
+        "import signal, torch\n"
+        "def deaf(a, b):\n"
+        "    for number in (signal.SIGINT, signal.SIGTERM):\n"
+        "        signal.signal(number, signal.SIG_IGN)\n"
+        "    return (a - b).abs().mean()\n"
+        "def mine(a, b):\n"
+        "    return (a - b).abs().mean()\n"
+    )
+    own = ["+terms.fit.own=mylab.mine,mylab.deaf", "+scales.own=1", "hydra.launcher.grace_s=3"]
+    words = ["-m", *small_overrides, *LONG, *own, "steps=100000", "hydra.launcher.n_jobs=2"]
+    leader = start(words, tmp_path)
+    until(lambda: has_checkpoint(tmp_path, 0) and has_checkpoint(tmp_path, 1), leader)
+    sweep = the_sweep(tmp_path)
+    pids = [pid_of(tmp_path, 0), pid_of(tmp_path, 1)]
+    leader.send_signal(signal.SIGTERM)
+    code, out, _ = finish(leader)
+    assert code == 130 and "0 of 2 finished" in out and "gansweep -m --resume multirun" in out
+    assert all(map(gone, pids))
+    kept, deaf = ledger.load(sweep).rows
+    assert (kept.state, kept.fault, deaf.state, deaf.fault) == ("KILLED", "stopped", "KILLED", "killed")
+    assert [json.loads((row.dir / "run.json").read_text())["status"] for row in (kept, deaf)] == ["KILLED", "KILLED"]
+    # What is frozen is what goes on: the user's module is another by now, and said to be.
+    (tmp_path / "mylab.py").write_text("raise RuntimeError('half edited')\n")
+    code, out, err = finish(start(["-m", "--resume", str(sweep)], tmp_path))
+    assert (code, out) == (2, "") and err.count("\n") == 1
+    assert "the code has changed since this sweep began (mylab.py); --as-is runs what was submitted" in err
+
+
+@pytest.mark.slow
+def test_a_job_without_memory_is_tried_in_smaller_parts_and_costs_no_other(
+    tmp_path: Path, small_overrides: list[str]
+) -> None:
+    (tmp_path / "mylab.py").write_text(
+        "import torch\n"
+        "def hungry(a, b):\n"
+        "    held = torch.empty(len(a) * 300_000_000, dtype=torch.uint8)\n"  # 4.8 GB for 16 pictures
+        "    return (a - b).abs().mean() + 0 * held[0]\n"
+        "def greedy(a, b):\n"
+        "    held = torch.empty(10**11, dtype=torch.uint8)\n"
+        "    return (a - b).abs().mean()\n"
+        "def mine(a, b):\n"
+        "    return (a - b).abs().mean()\n"
+    )
+    own = ["+terms.fit.own=mylab.hungry,mylab.greedy,mylab.mine", "+scales.own=1", "hydra.launcher.memory_gb=4"]
+    short = ["steps=3", "batch_size=16", "checkpoint_every=0", "runtime.reach=warn"]
+    code, out, _ = finish(start(["-m", *small_overrides, *LONG, *own, *short], tmp_path))
+    hungry, greedy, mine = ledger.load(the_sweep(tmp_path)).rows
+    assert code == 1 and "2 of 3 finished" in out
+    assert (hungry.state, hungry.attempt, hungry.memory_halvings) == ("FINISHED", 2, 1)
+    assert (greedy.state, greedy.fault, greedy.attempt) == ("FAILED", "out of memory", 2)
+    assert (mine.state, mine.attempt) == ("FINISHED", 1)
+    config = (hungry.dir / "config.yaml").read_text()
+    assert "accumulate: 2" in config and "batch_size: 16" in config
+    assert "job 1 FAILED: " in out and "out of memory" not in out.partition("job 1 FAILED: ")[0]

@@ -134,7 +134,7 @@ def stop(directory: Path) -> str:
     if sweep.owner and alive(sweep.owner):
         os.kill(int(sweep.owner["pid"]), signal.SIGTERM)
         return f"asked process {sweep.owner['pid']} to stop sweep {sweep.id}; its jobs keep their state"
-    running = [row for row in sweep.rows if row.state == RUNNING and alive(row.owner or {})]
+    running = [row for row in sweep.rows if row.state == RUNNING and row.owner and alive(row.owner)]
     for row in running:
         os.kill(int((row.owner or {})["pid"]), signal.SIGTERM)
     if running:

@@ -13,7 +13,7 @@ import shutil
 import site
 import sys
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ def freeze_code(directory: Path) -> None:
     target = directory / CODE_DIR
     shutil.copytree(Path(gansweep.__file__).parent, target / "gansweep", ignore=_LEFT_OUT)
     shutil.copytree(conf_dir(), target / "gansweep" / "conf", dirs_exist_ok=True, ignore=_LEFT_OUT)
+    users: dict[str, Path] = {}
     for source, place in _users_own():
         where = target / place
         where.parent.mkdir(parents=True, exist_ok=True)
@@ -68,37 +69,48 @@ def freeze_code(directory: Path) -> None:
             shutil.copytree(source, where, ignore=_LEFT_OUT, dirs_exist_ok=True)
         else:
             shutil.copyfile(source, where)
-    write_json(directory / ORIGIN_FILE, {"code": [asdict(code) for code in collect().code], "digests": digests()})
-
-
-def digests() -> dict[str, str]:
-    """Return the digest (hex) of each file that freeze_code would copy now, by its place there."""
-    roots = [(Path(gansweep.__file__).parent, Path("gansweep")), (conf_dir(), Path("gansweep/conf")), *_users_own()]
-    found: dict[str, str] = {}
-    for source, place in roots:
-        files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
-        for path in files:
-            inside = path.relative_to(source)
-            if "__pycache__" in inside.parts or path.suffix in (".pyc", ".pyo"):
-                continue
-            name = str(place / inside) if path != source else str(place)
-            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    return found
+        users |= {name: path for name, path in _files(source, place).items() if path.suffix == ".py"}
+    sources = {place: str(path.absolute()) for place, path in users.items()}
+    code = [asdict(code) for code in collect().code]
+    write_json(directory / ORIGIN_FILE, {"code": code, "digests": _digests(_ours() | users), "sources": sources})
 
 
 def changed_since(directory: Path) -> list[str]:
-    """Return which files of the code differ today from those that the sweep was started with; places, sorted.
+    """Return which files differ today from those that the sweep in `directory` was started with; sorted, as copied.
 
-    Only a file that both have is said to differ, or one that gansweep has gained or lost: the user's modules that are
-    loaded today need not be those of that day.
+    Of gansweep also those that it has gained or lost; of the user's modules those that were copied.
     """
     try:
-        then = json.loads((directory / ORIGIN_FILE).read_text(encoding="utf-8"))["digests"]
+        origin = json.loads((directory / ORIGIN_FILE).read_text(encoding="utf-8"))
+        then, sources = origin["digests"], origin["sources"]
     except (OSError, ValueError, KeyError, TypeError):
         return []
-    now = digests()
-    names = [name for name in {*then, *now} if name.startswith("gansweep/") or (name in then and name in now)]
-    return sorted(name for name in names if then.get(name) != now.get(name))
+    now = _digests(_ours())
+    for place, source in sources.items():
+        path = Path(source)
+        now[place] = _digest(path) if path.is_file() else "gone"
+    return sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
+
+
+def _ours() -> dict[str, Path]:
+    """Return gansweep's own files by the place where they are copied to."""
+    package = Path(gansweep.__file__).parent
+    return {**_files(package, Path("gansweep")), **_files(conf_dir(), Path("gansweep/conf"))}
+
+
+def _files(source: Path, place: Path) -> dict[str, Path]:
+    if source.is_file():
+        return {str(place): source}
+    files = [path for path in sorted(source.rglob("*")) if path.is_file() and path.suffix not in (".pyc", ".pyo")]
+    return {str(place / path.relative_to(source)): path for path in files if "__pycache__" not in path.parts}
+
+
+def _digests(files: Mapping[str, Path]) -> dict[str, str]:
+    return {place: _digest(path) for place, path in files.items()}
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _users_own() -> Iterator[tuple[Path, Path]]:

@@ -13,6 +13,7 @@ import datetime
 import fcntl
 import json
 import os
+import platform
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -174,6 +175,42 @@ def _enter(row: Row, entry: Mapping[str, Any]) -> None:
             setattr(row, name, entry[name])
     if row.state != RUNNING:
         row.owner = None
+
+
+@contextlib.contextmanager
+def marked(row: Row) -> Iterator[int]:
+    """Yield a file that marks the job as running for as long as a process has it open: to be handed to the job's own."""
+    file = os.open(row.log.with_suffix(".running"), os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield file
+    finally:
+        os.close(file)
+
+
+def runs(row: Row) -> bool:
+    """Say whether the job's process lives. On another machine than its own it is taken to live as long as it writes."""
+    if row.owner is not None and row.owner.get("host") != platform.node():
+        return _writes(row)
+    try:
+        file = os.open(row.log.with_suffix(".running"), os.O_RDWR)
+    except OSError:  # it was never started
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False
+
+
+def _writes(row: Row) -> bool:
+    from gansweep.runs.liveness import SILENT_S, silent_s
+    from gansweep.runs.rundir import is_run_dir
+    from gansweep.runs.store import open_run
+
+    return is_run_dir(row.dir) and silent_s(open_run(row.dir)) < SILENT_S
 
 
 @contextlib.contextmanager

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gansweep.runs.liveness import alive
 from gansweep.runs.provenance import FROZEN
 from gansweep.sweep import faults, ledger
 from gansweep.sweep.freeze import CODE_DIR, ORIGIN_FILE, frozen_point
@@ -38,10 +37,12 @@ class Worker:
         """Return the exit status of a job that ended (-9 and the like for signals), None while it runs."""
         if self.process is not None:
             return self.process.poll()
-        return None if alive(self.row.owner or {}) else -signal.SIGKILL
+        return None if ledger.runs(self.row) else -signal.SIGKILL
 
     def tell(self, number: signal.Signals) -> None:
         """Send a signal to the job's process; one to kill it goes to all that it started, too."""
+        if not self.pid:  # its leader was killed before it could note whom it had started
+            return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if number == signal.SIGKILL:
                 os.killpg(self.pid, number)
@@ -67,8 +68,8 @@ class Pool:
     def run(self) -> bool:
         """Run until nothing waits and nothing runs; says whether it was stopped before."""
         (self.directory / "logs").mkdir(exist_ok=True)
+        self._adopt(ledger.load(self.directory))
         sweep = ledger.load(self.directory)
-        self._adopt(sweep)
         looked = 0.0
         with self._signals():
             while True:
@@ -96,12 +97,12 @@ class Pool:
         for row in sweep.rows:
             if row.state != RUNNING:
                 continue
-            if alive(row.owner or {}) is False or not row.owner:
+            if not ledger.runs(row):
                 self._settle(row, "its process is gone (kill -9, out of memory, reboot or power loss)", faults.GONE)
                 ledger.state(self.directory, row.job, WAITING)
             else:
                 slot = self.free.pop() if len(self.free) > 1 else None
-                self.workers.append(Worker(row, slot, None, int(row.owner["pid"])))
+                self.workers.append(Worker(row, slot, None, int((row.owner or {}).get("pid", 0))))
 
     def _start(self, row: Row) -> bool:
         """Start a job in a free slot; says whether it could be started."""
@@ -110,7 +111,8 @@ class Pool:
             return False
         self.free.remove(slot)
         ledger.state(self.directory, row.job, RUNNING, attempt=row.attempt, memory_halvings=row.memory_halvings)
-        with row.log.open("ab") as log:
+        # Held by the job for as long as it lives, whatever becomes of this process: how others know that it runs.
+        with row.log.open("ab") as log, ledger.marked(row) as mark:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "gansweep.sweep.child", str(self.directory), str(row.job)],
                 stdin=subprocess.DEVNULL,
@@ -118,6 +120,7 @@ class Pool:
                 stderr=subprocess.STDOUT,
                 env=os.environ | self._environment() | slot.environment(),
                 start_new_session=True,
+                pass_fds=(mark,),
             )
         row.owner = _owner(process.pid)
         ledger.state(self.directory, row.job, RUNNING, owner=row.owner)

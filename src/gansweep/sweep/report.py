@@ -79,8 +79,7 @@ def facts(directory: Path) -> dict[str, Any]:
 
 def _now(row: Row) -> str:
     """Return a job's state; one whose process is gone without a word was killed, whatever the record says yet."""
-    gone = row.state == RUNNING and row.owner is not None and alive(row.owner) is False
-    return KILLED if gone else row.state
+    return KILLED if row.state == RUNNING and not ledger.runs(row) else row.state
 
 
 def print_status(directory: Path) -> None:
