@@ -250,9 +250,9 @@ SWEEP is a sweep's directory, its id or the beginning of one; without it, the la
   stop     ask the process that leads it to end: jobs write a checkpoint, and gansweep -m --resume goes on
   retry    run the jobs that failed (or only those named) once more, each from its last checkpoint
 
-A sweep keeps its record in sweep.jsonl, its settings in points/ and a copy of the code in code/: what a job runs is what
-was there when the sweep was started. gansweep -m --resume [SWEEP] goes on with what is missing; it refuses when settings
-or code differ from then (--as-is runs what was submitted).
+A sweep keeps its record in sweep.jsonl, its settings in points/ and a copy of the code in code/: what a job runs is
+what was there when the sweep was started. gansweep -m --resume [SWEEP] goes on with what is missing; it refuses when
+settings or code differ from then (--as-is runs what was submitted).
 """
 
 PAGES = {

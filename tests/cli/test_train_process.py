@@ -104,7 +104,12 @@ def test_ctrl_c_ends_the_sweep_with_its_table(tmp_path: Path, small_overrides: l
     out, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 130, err
     assert records(tmp_path)[0]["status"] == "KILLED"
-    assert "KILLED" in out and "was not started" in out and "gansweep -m --resume multirun" in out and "Traceback" not in err
+    assert (
+        "KILLED" in out
+        and "was not started" in out
+        and "gansweep -m --resume multirun" in out
+        and "Traceback" not in err
+    )
 
 
 @pytest.mark.slow

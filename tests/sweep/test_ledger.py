@@ -50,7 +50,13 @@ def test_a_torn_line_is_left_out_and_the_next_one_is_whole(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     "line",
-    ["[]", "7", "{}", '{"kind": "state", "job": 99, "state": "FINISHED"}', '{"kind": "state", "job": 0, "state": "DONE"}'],
+    [
+        "[]",
+        "7",
+        "{}",
+        '{"kind": "state", "job": 99, "state": "FINISHED"}',
+        '{"kind": "state", "job": 0, "state": "DONE"}',
+    ],
 )
 def test_lines_that_make_no_sense_are_counted(line: str, tmp_path: Path) -> None:
     begun(tmp_path)
@@ -70,7 +76,9 @@ def test_what_is_no_sweep_is_refused(content: str | None, tmp_path: Path) -> Non
 
 def _write(directory: str, job: int) -> None:
     for n in range(50):
-        ledger.state(Path(directory), job, "RUNNING", owner={"host": "h", "pid": n, "pid_start": 0.0}, reason="x" * 5000)
+        ledger.state(
+            Path(directory), job, "RUNNING", owner={"host": "h", "pid": n, "pid_start": 0.0}, reason="x" * 5000
+        )
 
 
 def test_lines_of_many_processes_never_mix(tmp_path: Path) -> None:
@@ -87,9 +95,9 @@ def test_lines_of_many_processes_never_mix(tmp_path: Path) -> None:
 
 def test_one_process_leads(tmp_path: Path) -> None:
     begun(tmp_path)
-    with ledger.led(tmp_path), pytest.raises(UserError, match=r"another process leads this sweep \(process \d+ on "):
-        with ledger.led(tmp_path):
-            raise AssertionError
+    told = pytest.raises(UserError, match=r"another process leads this sweep \(process \d+ on ")
+    with ledger.led(tmp_path), told, ledger.led(tmp_path):
+        raise AssertionError
     with ledger.led(tmp_path):
         pass
 

@@ -62,9 +62,8 @@ class Board:
         table = Table(title=title, title_justify="left", box=None, pad_edge=False)
         for name in ("job", "point", "state", "step", "last losses", "steps/s", "left"):
             table.add_column(name, no_wrap=True, overflow="ellipsis", header_style="bold")
-        first = [row for row in sweep.rows if row.state not in (FINISHED, WAITING)]
-        rest = [row for row in sweep.rows if row.state == WAITING] + [row for row in sweep.rows if row.state == FINISHED]
-        for row in sorted([*first, *rest][:_ROWS_MOST], key=lambda row: row.job):
+        shown = sorted(sweep.rows, key=lambda row: {WAITING: 1, FINISHED: 2}.get(row.state, 0))[:_ROWS_MOST]
+        for row in sorted(shown, key=lambda row: row.job):
             step, speed, left = self._progress(row)
             losses = values(_losses(row), 3)
             table.add_row(str(row.job), Text(row.name), status(row.state), step, Text(losses), speed, left)

@@ -40,8 +40,7 @@ def lead(directory: Path, again: Callable[[Row], bool] = lambda row: False) -> i
 
     sweep = ledger.load(directory)
     first = frozen_point(directory, sweep.rows[0].job)
-    on_cuda = first.runtime.device != "cpu"
-    places = slots(sweep.settings, on_cuda)
+    places = slots(sweep.settings, first.runtime.device != "cpu")
     stopped = False
     with ledger.led(directory):
         for row in ledger.load(directory).rows:
@@ -92,7 +91,9 @@ def retry(directory: Path, numbers: Sequence[int]) -> int:
         if number not in known:
             raise UserError(f"{directory}: has no job {number}; jobs are 0 to {max(known)}")
         if known[number].state not in (FAILED, KILLED):
-            raise UserError(f"{directory}: job {number} is {known[number].state}; only FAILED and KILLED ones are tried again")
+            raise UserError(
+                f"{directory}: job {number} is {known[number].state}; only FAILED and KILLED ones are tried again"
+            )
     chosen = [row for row in sweep.rows if row.state in (FAILED, KILLED) and (not numbers or row.job in numbers)]
     if not chosen:
         raise UserError(f"{directory}: no job of this sweep failed")
@@ -144,7 +145,7 @@ def stop(directory: Path) -> str:
 
 
 def find(target: str | None, cwd: Path | None = None) -> Path:
-    """Return the directory of the sweep that `target` names: its directory, its id or the start of one; None: the latest.
+    """Return the directory of the sweep that `target` names: a directory, an id or the start of one; None: the latest.
 
     UserError, with the nearest, for one that is not there.
     """

@@ -1,4 +1,4 @@
-"""The record of a sweep: sweep.jsonl in its directory, one line for each thing that happened, appended and never changed.
+"""The record of a sweep: sweep.jsonl in its directory, a line for each thing that happened, appended, never changed.
 
 Lines: {"kind": "sweep", "id", "overrides", …} first; {"kind": "point", "job", "overrides", "name"} for each point;
 {"kind": "state", "job", "state", "attempt", …} whenever a job's state changes; {"kind": "owner", …} for each process
@@ -179,7 +179,7 @@ def _enter(row: Row, entry: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def marked(row: Row) -> Iterator[int]:
-    """Yield a file that marks the job as running for as long as a process has it open: to be handed to the job's own."""
+    """Yield a file that marks the job as running while any process has it open: to be handed to the job's own."""
     file = os.open(row.log.with_suffix(".running"), os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

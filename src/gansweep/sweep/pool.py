@@ -51,7 +51,7 @@ class Worker:
 
 
 class Pool:
-    """Runs the waiting jobs of one sweep; `launcher` has `memory_gb`, `grace_s` and `retries` (see conf/hydra/launcher).
+    """Runs the waiting jobs of one sweep; `launcher` has `memory_gb`, `grace_s`, `retries` (see conf/hydra/launcher).
 
     `look` is called after every change and every second with the sweep. Jobs are in process groups of their own: a
     Ctrl-C meets this process alone, which passes it on.
@@ -189,7 +189,7 @@ class Pool:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """Pass Ctrl-C and SIGTERM on: jobs keep their state and end; after `grace_s`, or at a second one, they are killed."""
+        """Pass Ctrl-C and SIGTERM on: jobs keep their state and end; after `grace_s`, or a second, they are killed."""
 
         def ask(number: int, frame: object) -> None:
             grace = float(self.launcher.get("grace_s") or GRACE_S)

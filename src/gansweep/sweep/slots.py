@@ -50,26 +50,30 @@ class Slot:
 
 
 def slots(launcher: Mapping[str, Any], on_cuda: bool) -> list[Slot]:
-    """Return the places that a launcher's settings ask for: `n_jobs` (auto or null, -1: all, or a number), `per_device`.
+    """Return the places that a launcher's settings ask for: `n_jobs` (auto, -1: all, or a number) and `per_device`.
 
     On CUDA `auto` is `per_device` jobs (1) on each GPU that CUDA_VISIBLE_DEVICES leaves; more are refused (UserError).
     On a CPU it is one job with all cores; of several, each has an equal part of them.
     """
     asked, each = launcher.get("n_jobs"), launcher.get("per_device", 1)
+    if not _is_count(asked) and asked not in (None, "auto", -1):
+        raise UserError(f"hydra.launcher.n_jobs={asked}: a whole number of at least 1, auto, or -1: as many as fit")
+    if not _is_count(each):
+        raise UserError(f"hydra.launcher.per_device={each}: a whole number of at least 1")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    for key, value in (("n_jobs", asked), ("per_device", each)):
-        good = isinstance(value, int) and not isinstance(value, bool) and (value >= 1 or (key == "n_jobs" and value == -1))
-        if not good and not (key == "n_jobs" and value in (None, "auto")):
-            raise UserError(f"hydra.launcher.{key}={value}: must be a whole number of at least 1{', or auto' * (key == 'n_jobs')}")
-    devices = cuda_devices() if on_cuda else []
-    if devices:
-        most = len(devices) * each
-        count = most if asked in (None, "auto", -1) else asked
-        if count > most:
-            raise UserError(f"hydra.launcher.n_jobs={count}: {len(devices)} GPUs hold {most} jobs; raise hydra.launcher.per_device")
-        return [Slot(n // len(devices), devices[n % len(devices)], max(cores // count, 1)) for n in range(count)]
-    count = 1 if asked in (None, "auto") else cores if asked == -1 else asked
-    return [Slot(n, None, max(cores // count, 1)) for n in range(count)]
+    gpus = cuda_devices() if on_cuda else []
+    most = len(gpus) * int(each) if gpus else cores if asked == -1 else 1
+    count = int(asked) if _is_count(asked) else most  # type: ignore[arg-type]
+    if gpus and count > most:
+        raise UserError(
+            f"hydra.launcher.n_jobs={count}: {len(gpus)} GPUs hold {most} jobs; raise hydra.launcher.per_device"
+        )
+    devices: list[str | None] = [*gpus] or [None]
+    return [Slot(n // len(devices), devices[n % len(devices)], max(cores // count, 1)) for n in range(count)]
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def cuda_devices() -> list[str]:

@@ -183,7 +183,9 @@ def _single(job: Job, line: list[str], hydra_main: HydraMain) -> int:
 def _sweep(jobs: Sequence[Job], line: list[str], overrides: list[str], launcher: dict[str, Any]) -> int:
     from gansweep.runs.rundir import SWEEP_FILE
     from gansweep.sweep.conduct import begin
+    from gansweep.sweep.slots import slots
 
+    slots(launcher, jobs[0].settings.runtime.device != "cpu")  # refuses what cannot be, before anything is made
     chosen = _chosen(line, "hydra.sweep.dir")
     directory = claim_exactly(chosen, SWEEP_FILE) if chosen else claim("multirun")
     return begin(directory.absolute(), jobs, overrides, launcher)
