@@ -90,6 +90,9 @@ def test_every_file_is_read_valid_and_builds_at_full_size(name: str, pictures: P
         group, option = "experiment", name.removeprefix("experiment/")
     assert not group or choices[group] == option
     settings = settings.model_copy(deep=True)
+    if settings.data.name == "grid":
+        film_as_arrays(tmp_path / "s1_a")
+        settings.data.path = str(tmp_path)
     if settings.data.name in ("folder", "multipie"):
         settings.data.path = str(pictures)
     if settings.data.name == "fashion_mnist":
@@ -126,6 +129,13 @@ def test_experiment_shrunk_trains_three_steps(name: str, packed: list[str], tmp_
     assert (tmp_path / "run" / "checkpoints" / "last.pt").is_file()
     grids = {path.name for path in (tmp_path / "run" / "grids").iterdir() if any(path.iterdir())}
     assert grids == {"samples", *(["reconstructions"] if hasattr(on_meta(settings), "reconstruct") else [])}
+
+
+def film_as_arrays(folder: Path) -> None:
+    """A recording of 20 frames as data=grid reads it without any library of films."""
+    folder.mkdir()
+    np.save(folder / "video_frames.npy", np.random.default_rng(0).integers(0, 256, (20, 16, 16, 3), dtype=np.uint8))
+    np.save(folder / "audio.npy", np.sin(np.arange(20 * 666) / 9).astype(np.float32))
 
 
 # Data for the models whose fields a folder of pictures has not; small, and packed once.
@@ -170,6 +180,10 @@ def test_every_option_trains_three_steps_shrunk(name: str, packed: list[str], id
     if name == "data/multipie":
         for number in range(40):
             Image.new("RGB", (40, 40), (6 * number, 90, 120)).save(tmp_path / f"{number:03d}_01_01_051_09.png")
+        overrides += [f"data.path={tmp_path}"]
+    if name == "data/grid":
+        for number in range(12):
+            film_as_arrays(tmp_path / f"s{number}_a")
         overrides += [f"data.path={tmp_path}"]
     overrides += [f"tracker.uri=sqlite:///{tmp_path / 'mlflow.db'}"] if name == "tracker/mlflow" else ["tracker=none"]
     settings = composed(*overrides)[0]
