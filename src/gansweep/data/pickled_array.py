@@ -129,6 +129,13 @@ class Held:
         self._data: bytes | Span | None = None
         self._order = "C"
 
+    @classmethod
+    def of(cls, values: NDArray[Any]) -> Held:
+        """Return one that stands for an array that is there already."""
+        held = cls()
+        held.shape, held.dtype, held._data = values.shape, values.dtype, values.tobytes()
+        return held
+
     def array(self) -> NDArray[Any]:
         """Return the numbers, read-only; ValueError when they are not as many as the shape says."""
         try:
