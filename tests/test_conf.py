@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from data.text_sets import birds, coco
 from gansweep.assemble import check
 from gansweep.build import build_system
 from gansweep.config import conf_dir
@@ -69,6 +71,14 @@ def packed(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str
     return ["data=folder", f"data.path={pictures}", f"data.cache_dir={cache}"]
 
 
+TEXT_SETS: dict[str, Callable[[Path], Any]] = {"stackgan": birds, "coco": coco}
+
+
+def option_of(name: str) -> str:
+    """Return the option of a file of the data group, or nothing."""
+    return name.removeprefix("data/") if name.startswith("data/") else ""
+
+
 def asks_for(name: str) -> list[str]:
     """Return the overrides that bring one file of conf/ into a run of otherwise default settings."""
     group, _, option = name.rpartition("/")
@@ -91,6 +101,9 @@ def test_every_file_is_read_valid_and_builds_at_full_size(name: str, pictures: P
     settings = settings.model_copy(deep=True)
     if settings.data.name == "grid":
         film_as_arrays(tmp_path / "s1_a")
+        settings.data.path = str(tmp_path)
+    if settings.data.name in TEXT_SETS:
+        TEXT_SETS[settings.data.name](tmp_path)
         settings.data.path = str(tmp_path)
     if settings.data.name in ("folder", "multipie"):
         settings.data.path = str(pictures)
@@ -180,6 +193,9 @@ def test_every_option_trains_three_steps_shrunk(name: str, packed: list[str], id
         for number in range(40):
             Image.new("RGB", (40, 40), (6 * number, 90, 120)).save(tmp_path / f"{number:03d}_01_01_051_09.png")
         overrides += [f"data.path={tmp_path}"]
+    if option_of(name) in TEXT_SETS:
+        TEXT_SETS[option_of(name)](tmp_path)
+        overrides += [f"data.path={tmp_path}", "batch_size=4"]
     if name == "data/grid":
         for number in range(12):
             film_as_arrays(tmp_path / f"s{number}_a")

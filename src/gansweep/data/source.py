@@ -6,6 +6,7 @@ A reader is reached by `data._target_`. It lists what it has (`items`), decodes 
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -94,12 +95,12 @@ class Source(ABC):
         """By how many px packed pictures are larger than data.size, so that windows can be cut from them."""
         return 0
 
-    @property
+    @functools.cached_property
     def cuts(self) -> Mapping[str, int]:
         """Columns besides `image` that a window of the packed picture may stand for: name to px that become one."""
         return {}
 
-    @property
+    @functools.cached_property
     def encoding(self) -> Encoding:
         """How captions become vectors; raises UserError, or Missing, for what data.args cannot have."""
         return encoding_of(self.cfg.args, brings=False)
