@@ -25,7 +25,7 @@ from gansweep.system import System
 from gansweep.train import train
 
 CONF = conf_dir()
-ELSEWHERE = ("hdgan", "siamese", "vae", "vaegan")  # their presets
+ELSEWHERE = ("hdgan", "siamese", "talkingface", "vae", "vaegan")  # their presets
 FILES = sorted(str(p.relative_to(CONF).with_suffix("")) for p in CONF.rglob("*.yaml") if p.parent.name not in ELSEWHERE)
 EXPERIMENTS = [name.removeprefix("experiment/") for name in FILES if name.startswith("experiment/")]
 FOLLOWS_MODEL = ("scales", "schedule")
