@@ -91,7 +91,8 @@ def coco(
         for number, name in enumerate(names[part]):
             path = root / "coco_official" / folder / f"{name}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
-            wide = np.repeat(np.array([[[40 * number, 0, 0], [0, 40 * number, 0]]], dtype=np.uint8), 12, axis=1)
+            level = 40 * number % 256
+            wide = np.repeat(np.array([[[level, 0, 0], [0, level, 0]]], dtype=np.uint8), 12, axis=1)
             Image.fromarray(np.repeat(wide, 16, axis=0)).save(path, quality=95)
         dump(root / part / "filenames.pickle", [name.encode() for name in names[part]], protocol, python)
         captions = {text(name, python): [text(sentence(name, n), python) for n in range(5)] for name in names[part]}
