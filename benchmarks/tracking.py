@@ -27,6 +27,7 @@ import torch
 from machine import facts, head, load
 from real_runs import looked_at, run, settings_of
 
+from gansweep.gallery import Gallery
 from gansweep.loop import Loop
 from gansweep.observe import Observer
 from gansweep.runs.checkpoint import Keeper
@@ -47,7 +48,9 @@ PARTS: list[tuple[type, str, str]] = [
     (SpoolTracker, "file", "spool"),
     (SpoolTracker, "forget", "spool"),
     (Observer, "grids", "grids"),
-    (Loop, "_write_grid", "grids"),
+    (Gallery, "hang", "grids"),
+    (Observer, "clips", "films"),
+    (Gallery, "play", "films"),
     (Observer, "held_out", "held-out losses"),
     (Loop, "state_dict", "checkpoints"),
     (Keeper, "save", "checkpoints"),

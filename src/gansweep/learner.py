@@ -47,6 +47,7 @@ def build_learner(settings: Settings, dataset: Dataset, device: torch.device, wo
         settings.batch_size,
         settings.seed,
         flip=settings.data.flip,
+        crop=True,
         normalize=settings.data.normalize,
         fields=tuple(engine.system.inputs),
         device=device,
@@ -57,9 +58,10 @@ def build_learner(settings: Settings, dataset: Dataset, device: torch.device, wo
     for name, spec in engine.system.inputs.items():
         found = tuple(batches.batch(0)[name].shape[1:])
         if found != spec.shape:
-            raise UserError(
-                f"data: field '{name}' is {found} a sample, the system takes {spec.shape}; see data.size, data.channels"
-            )
+            keys = "data.size, data.channels"
+            if name.rpartition(".")[2] == "embedding":
+                keys = "data.args.captions and model.captions, data.args.embedding and model.embedding"
+            raise UserError(f"data: field '{name}' is {found} a sample, the system takes {spec.shape}; see {keys}")
     return Learner(engine, plan, batches)
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from gansweep.config.settings import Settings
 from gansweep.data import Feed
@@ -22,9 +21,9 @@ from gansweep.engine.drive import Driver
 from gansweep.engine.schedule import Timetable
 from gansweep.engine.step import EagerEngine
 from gansweep.errors import RunFailed
-from gansweep.grids import save_grid
+from gansweep.gallery import Gallery
 from gansweep.live import LiveScorer
-from gansweep.observe import GRID_COLUMNS, Observer
+from gansweep.observe import Observer
 from gansweep.progress import losses_among
 from gansweep.runs.checkpoint import FORMAT, Keeper, Saved
 from gansweep.runs.meter import Meter
@@ -78,13 +77,15 @@ class Loop:
         self._stop = ""
         device = self.parts.device
         self._copier, self._writer = Copier(device), Writer(threaded=device.type == "cuda")
+        parts = self.parts
+        self._gallery = Gallery(parts.observer, parts.tracker, parts.run_dir, self._copier, self._writer)
 
     def run(self) -> None:
         """Take every step that is left. RunFailed for a loss that is not finite; Interrupted when asked to stop."""
         settings = self.parts.settings
         self._clock, self._timed_from = time.perf_counter(), self.step
         if self.step == 0 and settings.sample_every and self.parts.world.leads:
-            self._grids()
+            self._gallery.show(self.step)
         with self._signals(), self._writer:
             while self.step < settings.steps:
                 self._take()
@@ -135,7 +136,7 @@ class Loop:
         known: dict[str, float] = {}
         leads = self.parts.world.leads
         if leads and _due(settings.sample_every, self.step, last):
-            self._grids()
+            self._gallery.show(self.step)
         if leads and _due(settings.val_every, self.step, last) and self.parts.observer.has_held_out:
             known = self.parts.observer.held_out()
             tracker.scalars(known, self.step)
@@ -154,16 +155,6 @@ class Loop:
         self.parts.tracker.tags(found.tags)
         self._clock += found.took_s
         return found.points
-
-    def _grids(self) -> None:
-        for key, images in self.parts.observer.grids().items():
-            self._write_grid(key, images, self.step)
-
-    def _write_grid(self, key: str, images: Tensor, step: int) -> None:
-        path, taken = self.parts.run_dir / "grids" / key / f"step-{step:08d}.png", self._copier.take(images)
-        self._writer.put(
-            lambda: save_grid(taken(), path, GRID_COLUMNS), lambda written: self.parts.tracker.image(key, written, step)
-        )
 
     def _log(self) -> None:
         parts = self.parts

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from gansweep.clips import Clips, gathered, writing_notes
 from gansweep.config.settings import Settings
 from gansweep.data import Batches, Dataset, invertible, to_uint8
+from gansweep.data.clips import utterances
 from gansweep.engine.handle import Nets, evaluation
 from gansweep.engine.look import Looker, StepContext
 from gansweep.engine.noise import Noise, mix
@@ -21,6 +24,8 @@ from gansweep.engine.schedule import Entry
 from gansweep.engine.step import EagerEngine
 from gansweep.system import aim_of
 
+# Films: so many utterances, of each as many whole clips as reach so many frames (a second), or one.
+FILM_UTTERANCES, FILM_FRAMES = 4, 24
 # Noise of grids and of held-out losses: the same for every run, apart from each other and from training.
 GRID_SEED, HELD_OUT_SEED = mix(1, 0x9A1D), mix(2, 0x9A1D)
 GRID_COUNT, GRID_COLUMNS = 64, 8
@@ -41,6 +46,14 @@ class Observer:
         kind = settings.data.normalize
         stretched = f"data.normalize={kind} cannot be undone: each picture of a grid is stretched to its own range"
         self.notes = [] if invertible(kind) else [stretched]
+        self._films = hasattr(engine.system, "clips")
+        if self._films:
+            self.notes += writing_notes()
+            clip = engine.system.inputs.get("frames")
+            most = max(1, FILM_FRAMES // clip.shape[0]) if clip is not None else 1
+            runs = [run[:most] for run in utterances(dataset, rows, FILM_UTTERANCES)]
+            self._runs = [len(run) for run in runs]
+            self._filmed = self._fixed_batches(dataset, np.concatenate(runs), settings.batch_size)
 
     def _fixed_batches(self, dataset: Dataset, rows: Any, size: int) -> list[Batches]:
         options: dict[str, Any] = {
@@ -116,6 +129,21 @@ class Observer:
                 wanted = [] if aim == "image" else [to_uint8(pictures[aim].float(), kind)]
                 drawn["reconstructions"] = _stacked_rows([originals, rebuilt, *wanted], GRID_COLUMNS)
         return drawn
+
+    def clips(self) -> Clips | None:
+        """Return the clips of this step's film, on the device; None for a system that makes none.
+
+        The beginnings of FILM_UTTERANCES utterances, of as many people as there are.
+        """
+        if not self._films:
+            return None
+        system, noise = self.engine.system, Noise(GRID_SEED, self.device, self.engine.noise.dtype)
+        parts = []
+        with evaluation(self.engine.evaluation_modules()) as nets:
+            for n, batches in enumerate(self._filmed):
+                drawn = noise.draw(system.noise, batches.batch_size, n, 2)
+                parts.append(system.clips(nets, batches.batch(0), drawn))  # type: ignore[attr-defined]
+        return gathered(parts, self.settings.data.normalize, self._runs)
 
     def _sampled(self, nets: Nets, noise: Noise, pictures: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Sample GRID_COUNT pictures, in batches of at most the run's size, so that a grid never needs more memory."""

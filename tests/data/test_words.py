@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gansweep.data import Batches, open_data
-from gansweep.data.words import bag_of_words, length_asked
+from gansweep.data.encoders import Encoding, encoding_of
 from gansweep.errors import UserError
 
 from .conftest import Settings
@@ -17,7 +17,8 @@ from .sets import related
 
 
 def vectors(*captions: str, length: int = 512) -> np.ndarray:
-    return bag_of_words([[caption] for caption in captions], length, [str(n) for n in range(len(captions))], "made")
+    names = [str(n) for n in range(len(captions))]
+    return Encoding(length=length).vectors([[caption] for caption in captions], names, "made")
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:
@@ -37,7 +38,7 @@ def test_entries_have_mean_0_and_variance_1_however_long_the_caption() -> None:
 
 
 def test_a_word_is_the_same_in_every_set_and_captions_are_averaged() -> None:
-    both = bag_of_words([["red apple", "green pear"]], 64, ["0"], "made")[0]
+    both = Encoding(length=64).vectors([["red apple", "green pear"]], ["0"], "made")[0]
     np.testing.assert_allclose(both, vectors("red apple", "green pear", length=64).mean(axis=0), rtol=1e-6)
 
 
@@ -57,13 +58,13 @@ def test_captions_of_a_set_become_a_field_and_that_of_another_sample() -> None:
 )
 def test_rows_without_words_are_named(captions: Any, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        bag_of_words(captions, 8, ["0", "1"], "made")
+        Encoding(length=8).vectors(captions, ["0", "1"], "made")
 
 
 @pytest.mark.parametrize("length", [0, 1.5, "long", True, 10**6])
 def test_a_length_that_cannot_be_is_told(length: Any) -> None:
     with pytest.raises(UserError, match=r"data.args.embedding=.* is out of range: 1 to 16384"):
-        length_asked({"embedding": length})
+        encoding_of({"embedding": length}, brings=False)
 
 
 def test_emoji_are_drawn_at_every_size_and_captioned(settings: Settings) -> None:

@@ -51,7 +51,7 @@ def _terms(*sizes: int) -> set[str]:
 def test_the_outputs_follow_the_size_and_the_scales_follow_the_outputs(
     overrides: list[str], sizes: Sequence[int], parameters: tuple[int, int]
 ) -> None:
-    settings = _composed(*overrides)
+    settings = _composed(*overrides, "+data.args.sizes=[64,128]")
     system = check(settings)
     assert _parameters(system) == dict(zip(("gen", "dis"), parameters, strict=True))
     assert _charged(settings) == _terms(*sizes)
@@ -65,7 +65,7 @@ def test_one_number_moves_an_outputs_terms_or_a_loss_of_both_networks() -> None:
 
 
 def test_a_width_factor_thins_the_layers_and_leaves_sentence_and_code() -> None:
-    system: Any = check(_composed("data.size=256", "model.width_factor=0.125"))
+    system: Any = check(_composed("data.size=256", "+data.args.sizes=[64,128]", "model.width_factor=0.125"))
     assert sum(_parameters(system).values()) < 67_072_102 / 20
     assert system.nets["gen"].condition.project.weight.shape == (256, 1024)
     assert system.nets["gen"].start.width == 128 and system.nets["dis"].levels["64"].pair.weight.shape[1] == 64

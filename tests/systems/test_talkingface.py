@@ -247,7 +247,7 @@ def test_a_frame_step_makes_the_run_that_ends_at_the_drawn_frame_and_judges_that
     assert made.shape == (8, 2, 1, SIZE_PX, SIZE_PX) and torch.equal(look["face"], made[rows, place.at])
     # The made run is the same two frames of the whole clip, made in one go.
     with evaluation(ours.system.nets) as nets:
-        whole = ours.system.sample(nets, batch, look.noise)["clip"].unflatten(-1, (FRAMES, SIZE_PX)).movedim(-2, 1)
+        whole = ours.system.clips(nets, batch, look.noise)["made"]
     torch.testing.assert_close(made, torch.stack([whole[n, s : s + 2] for n, s in enumerate(place.start)]))
 
 
@@ -333,14 +333,16 @@ def test_a_perfect_discriminator_of_smoothed_labels_rests_at_0_413() -> None:
     assert round(best.item(), 3) == 0.413
 
 
-def test_samples_are_one_frame_and_the_clip_side_by_side() -> None:
+def test_samples_are_one_frame_and_films_show_all_of_them() -> None:
     ours = engine(talkingface(**BY_FRAME, **ONE_FRAME), SCALES)
     noise = ours.noise.draw(ours.system.noise, 4, 0)
     with evaluation(ours.system.nets) as nets:
-        found = ours.system.sample(nets, clips(4), noise)
-    assert list(found) == ["clip", "image"]
-    assert found["clip"].shape == (4, 1, SIZE_PX, FRAMES * SIZE_PX) and found["image"].shape == (4, 1, SIZE_PX, SIZE_PX)
-    assert torch.equal(found["clip"][..., SIZE_PX : 2 * SIZE_PX], found["image"])
+        found, shown = ours.system.sample(nets, clips(4), noise), ours.system.clips(nets, clips(4), noise)
+    assert list(found) == ["image"] and found["image"].shape == (4, 1, SIZE_PX, SIZE_PX)
+    assert torch.equal(shown["made"][:, FRAMES // 2], found["image"])
+    batch = clips(4)
+    assert torch.equal(shown["real"], batch["frames"]) and torch.equal(shown["still"], batch["still"])
+    assert torch.equal(shown["sound"].view(4, FRAMES, SAMPLES), batch["audio"])
     with evaluation(ours.system.nets) as nets, pytest.raises(ValueError, match="needs a batch"):
         ours.system.sample(nets, None, noise)
 
@@ -424,9 +426,8 @@ def test_pixels_as_coded_are_moved_and_stretched_for_the_networks_and_back_for_t
     assert torch.equal(look["person"], (batch["still"] - 0.032) / 0.472)
     noise = ours.noise.draw(system.noise, 2, 0)
     with evaluation(system.nets) as nets:
-        shown = system.sample(nets, batch, noise)["clip"]
-    whole = look["made"].detach().permute(0, 2, 3, 1, 4).flatten(3)
-    torch.testing.assert_close(shown, whole * 0.472 + 0.032)
+        shown = system.clips(nets, batch, noise)["made"]
+    torch.testing.assert_close(shown, look["made"].detach() * 0.472 + 0.032)
     assert system.output_range is not None
     assert [round((value + 1) / 2, 3) for value in system.output_range] == [0.28, 0.752]
     metrics = ours.step(0, timetable(system).at(0), [batch])

@@ -167,4 +167,4 @@ def test_shrunk_it_trains_through_the_one_loop(more: tuple[str, ...], tmp_path: 
     charged = {name for name, scale in settings.scales.items() if scale is not None}
     assert charged <= {key.rpartition("/")[2] for key in outcome.last_losses}
     assert all(map(math.isfinite, outcome.last_losses.values()))
-    assert {path.name for path in (tmp_path / "run" / "grids").iterdir()} == {"samples_clip", "samples_image"}
+    assert {path.name for path in (tmp_path / "run" / "grids").iterdir()} == {"samples", "clips"}

@@ -10,24 +10,34 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gansweep.data.columns import Kind, kind_of, take
+from gansweep.data.columns import Column, Kind, kind_of, take
+from gansweep.data.crops import WIDE, cut
 from gansweep.data.dataset import Dataset
 from gansweep.data.normalize import check_kind, normalize
 from gansweep.errors import UserError
 
-# Separate streams of the same seed: the order of an epoch, and the flips of a batch.
-_ORDER, _FLIP = 0, 1
+# Separate streams of the same seed: the order of an epoch, the flips of a batch, and its windows.
+_ORDER, _FLIP, _CROP = 0, 1, 2
 OWN = ""
 """Where a relation is named: the sample itself."""
 
 
 class Part(NamedTuple):
-    """A field of a batch: whose it is (a relation's name, or OWN), which column, and what is made of it."""
+    """A field of a batch: whose it is (a relation's name, or OWN), which column, and what is made of it.
+
+    `cut` is 0, or how many px of a window, cut anew for the batch, become one.
+    """
 
     name: str
     relation: str
     column: str
     kind: Kind
+    cut: int = 0
+
+    @property
+    def held(self) -> str:
+        """The name of what it is taken from: its column, or the pictures that windows are cut from."""
+        return WIDE if self.cut else self.column
 
 
 class Batches:
@@ -41,6 +51,7 @@ class Batches:
         seed: int,
         *,
         flip: bool = False,
+        crop: bool = False,
         normalize: str = "tanh",
         fields: tuple[str, ...] = ("image",),
         device: torch.device | str = "cpu",
@@ -54,7 +65,8 @@ class Batches:
         Each epoch is a new order made from (seed, epoch); its last, partial batch is dropped. `fields` are columns of
         the set, or `relation.column`: the same column of the sample that the relation names. With `flip` every image
         is mirrored left to right with probability 1/2, decided from (seed, index); all pixels of one place of the
-        batch, its own and its relations', are mirrored alike, so that what belongs together stays so. `shard` (k, n)
+        batch, its own and its relations', are mirrored alike, so that what belongs together stays so. With `crop` the
+        pictures of a set that keeps a margin are windows of data.size at a place decided likewise. `shard` (k, n)
         hands out the k-th of n equal parts of each batch, as one of n processes sees it. Raises UserError when a batch
         is larger than the rows, is not divided by n, or a field is not in the set.
         """
@@ -75,6 +87,7 @@ class Batches:
             seed,
         )
         self.flip, self.normalize, self.shuffle = flip, normalize, shuffle
+        self.crop = crop and dataset.wide is not None
         self.fields, self.device, self.dtype = fields, torch.device(device), dtype
         self.channels_last = channels_last
         self.shards = shard[1]
@@ -119,6 +132,24 @@ class Batches:
             return np.zeros(self._part.stop - self._part.start, dtype=np.bool_)
         return (self._random(_FLIP, index).random(self.batch_size) < 0.5)[self._part]
 
+    def corners(self, index: int) -> NDArray[np.int64]:
+        """Return where the windows of batch `index` (of this shard's part of it) begin, (B, 2) as top, left in px."""
+        wide = self.dataset.wide
+        margin_px = 0 if wide is None else wide.shape[-1] - self.dataset.size_px
+        return self._random(_CROP, index).integers(0, margin_px + 1, (self.batch_size, 2))[self._part]
+
+    def held(self, part: Part) -> Column:
+        """Return what a part is taken from."""
+        wide = self.dataset.wide
+        return self.dataset.stored(part.column) if wide is None or not part.cut else wide
+
+    def gathered(self, part: Part, rows: NDArray[np.int64], index: int) -> NDArray[Any]:
+        """Return a part's values for some rows, windows cut, before mirroring."""
+        if part.column == "index":
+            return rows.copy()
+        values = take(self.held(part), rows)
+        return cut(values, self.corners(index), self.dataset.size_px, part.cut) if part.cut else values
+
     def batch(self, index: int) -> dict[str, Tensor]:
         """Return batch `index` (from 0): the fields asked for, and `index`, int64 row numbers (B).
 
@@ -129,8 +160,7 @@ class Batches:
         own = torch.from_numpy(whose[OWN].copy())
         out: dict[str, Tensor] = {"index": own.to(self.device, non_blocking=True)}
         for part in self.parts:
-            rows = whose[part.relation]
-            values = rows.copy() if part.column == "index" else take(self.dataset.stored(part.column), rows)
+            values = self.gathered(part, whose[part.relation], index)
             if self.flip and part.kind != "plain":
                 values[mirrored] = values[mirrored][..., ::-1]
             out[part.name] = self._made(part, values)
@@ -152,7 +182,7 @@ class Batches:
         for name in self.fields:
             relation, _, column = name.rpartition(".")
             kind: Kind = "plain" if column == "index" else kind_of(column, self.dataset.stored(column))
-            parts.append(Part(name, relation, column, kind))
+            parts.append(Part(name, relation, column, kind, self.dataset.cuts.get(column, 0) if self.crop else 0))
         return tuple(parts)
 
     def _make_order(self, epoch: int) -> NDArray[np.int64]:

@@ -7,6 +7,7 @@ was interrupted leaves only such a temporary folder, which the next build remove
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -23,10 +24,10 @@ from numpy.typing import NDArray
 
 from gansweep.data.bad import BadFile, judge
 from gansweep.data.columns import Column, in_memory, read_column
+from gansweep.data.crops import centre
 from gansweep.data.dataset import Dataset, Fields
 from gansweep.data.pack import FORMAT, pack
 from gansweep.data.source import Source
-from gansweep.data.words import length_asked
 from gansweep.errors import UserError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def open_cached(source: Source, *, progress: bool) -> Dataset:
         manifest = _build(source, place, progress)
     else:
         _judge(source, manifest)
-    return load(place, manifest, source)
+    return load(place, manifest, source, progress)
 
 
 def read_manifest(place: Path) -> dict[str, Any] | None:
@@ -82,7 +83,7 @@ def read_manifest(place: Path) -> dict[str, Any] | None:
     return manifest if whole else None
 
 
-def load(place: Path, manifest: dict[str, Any], source: Source) -> Dataset:
+def load(place: Path, manifest: dict[str, Any], source: Source, progress: bool = False) -> Dataset:
     """Open a whole packed set: images and columns in memory up to data.ram_limit_mb of them, mapped read-only beyond.
 
     Each is one or the other as a whole; columns come first, because they are small but for further pictures.
@@ -102,8 +103,9 @@ def load(place: Path, manifest: dict[str, Any], source: Source) -> Dataset:
     for name in manifest.get("columns", ()):  # sets packed before there were any have none
         fields[name], room = _within(room, read_column(place, name))
     pixels, _ = _within(room, images)
+    wide = source.margin_px > 0
     return Dataset(
-        images=pixels,
+        images=centre(pixels, source.cfg.size) if wide else pixels,
         fields=fields,
         label_names=manifest["labels"],
         fingerprint=manifest["fingerprint"],
@@ -111,7 +113,10 @@ def load(place: Path, manifest: dict[str, Any], source: Source) -> Dataset:
         source=manifest["source"],
         val_fraction=source.cfg.val_fraction,
         relations=source.relations(fields),
-        embedding_length=length_asked(source.cfg.args),
+        encoding=dataclasses.replace(source.encoding, folder=place, progress=progress),
+        wide=pixels if wide else None,
+        cuts={"image": 1, f"image_{source.cfg.size}": 1, **source.cuts} if wide else {},
+        _held_out=source.held_out(fields),
     )
 
 

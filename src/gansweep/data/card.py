@@ -44,12 +44,11 @@ def card(cfg: DataSettings, *, progress: bool = True) -> str:
     rows.append(("pictures", f"{dataset.count:,} of {dataset.size_px} px, {colour}, in {groups:,} groups"))
     fields = ["image", *(_field(dataset, name) for name in dataset.fields)]
     if "caption" in dataset.fields and "embedding" not in dataset.fields:
-        fields.append(f"embedding (float32, {dataset.embedding_length}: the captions' words, projected)")
+        fields.append(f"embedding ({dataset.encoding.say()})")
     rows.append(("fields", ", ".join(fields)))
     rows += [("relation" if place == 0 else "", line) for place, line in enumerate(_relations(dataset))]
-    rows.append(
-        ("split", f"{train:,} for training, {val:,} held out by group (data.val_fraction={cfg.val_fraction:g})")
-    )
+    how = "as the set's own parts" if dataset.has_given_split else f"by group (data.val_fraction={cfg.val_fraction:g})"
+    rows.append(("split", f"{train:,} for training, {val:,} held out {how}"))
     rows.append(("fingerprint", dataset.fingerprint))
     rows += [("baseline" if place == 0 else "", line) for place, line in enumerate(_baselines(dataset))]
     return "\n".join(f"{key:<12} {value}" for key, value in rows)

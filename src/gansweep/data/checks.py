@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from gansweep.data.resize import RESAMPLING, WAYS
@@ -43,6 +44,26 @@ def check_settings(cfg: DataSettings) -> None:
     reader = reader_class(cfg)
     if isinstance(reader, type) and issubclass(reader, Source):
         reader(cfg).check()
+
+
+def refuse_missing_sizes(cfg: DataSettings, inputs: Iterable[str]) -> None:
+    """Raise UserError when a model's inputs are pictures of further sizes that data.args.sizes does not name.
+
+    Of readers that can give them; before anything is packed.
+    """
+    reader = reader_class(cfg)
+    if not (isinstance(reader, type) and issubclass(reader, Source) and hasattr(reader, "sizes")):
+        return
+    names = (name.rpartition(".")[2].partition("_") for name in inputs)
+    wanted = sorted({int(size) for column, _, size in names if column == "image" and size.isdecimal()})
+    given = cfg.args.get("sizes") or []
+    if set(wanted) <= {*given, cfg.size}:
+        return
+    say = f"'{'' if 'sizes' in cfg.args else '+'}data.args.sizes=[{','.join(map(str, wanted))}]'"
+    takes = (
+        f"the model (model.outputs) takes pictures of {' and '.join(map(str, wanted))} px beside data.size={cfg.size}"
+    )
+    raise UserError(f"data.args.sizes={list(given)}: {takes}; say {say}")
 
 
 def reader_class(cfg: DataSettings) -> Any:

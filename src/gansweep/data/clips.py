@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from gansweep.data.relations import NOBODY, Draw, Listed, Rows
 from gansweep.data.source import Box, Item, Picture
 from gansweep.data.split import share_of
 from gansweep.errors import UserError
+
+if TYPE_CHECKING:
+    from gansweep.data.dataset import Dataset
 
 # The still is this far from the end of the utterance, as published: silence, lips closed.
 _STILL_FROM_END = 5
@@ -79,6 +82,37 @@ def following(names: Sequence[str], frames: int) -> Listed:
     places = (named(name) for name in names)
     rows = [row_of.get((utterance, first + frames), NOBODY) for utterance, first in places]
     return Listed(np.array(rows, dtype=np.int64), what="the clip that follows in its utterance")
+
+
+def utterances(dataset: Dataset, rows: Rows, most: int) -> list[Rows]:
+    """Return up to `most` runs of clips among `rows`, each of one utterance in its order; of other people first.
+
+    A clip is a run of its own in a set without the relation `next`.
+    """
+    relation = dataset.relations.get("next")
+    after = np.full(len(rows), NOBODY, dtype=np.int64)
+    if relation is not None:
+        after = relation.pick(rows, dataset.held_out, "next", lambda name, of: np.zeros(len(of)))
+    follows = dict(zip(rows.tolist(), after.tolist(), strict=True))
+    later = set(follows.values())
+    first_of: dict[str, int] = {}
+    for row in rows.tolist():
+        if row not in later:
+            found = _NAME.fullmatch(dataset.fields["id"][row]) if "id" in dataset.fields else None
+            first_of.setdefault(found[1] if found else str(row), row)
+    turns: dict[str, int] = defaultdict(int)
+    ranked = []
+    for row in first_of.values():
+        group = dataset.fields["group"][row]
+        ranked.append((turns[group], row))
+        turns[group] += 1
+    runs = []
+    for _, row in sorted(ranked)[:most]:
+        run = [row]
+        while follows.get(run[-1], NOBODY) in follows:
+            run.append(follows[run[-1]])
+        runs.append(np.array(run, dtype=np.int64))
+    return runs
 
 
 @dataclass(frozen=True)

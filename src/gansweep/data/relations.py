@@ -21,6 +21,7 @@ Draw = Callable[[str, Rows], NDArray[np.float64]]
 """Numbers in [0, 1), one for each row, for a purpose."""
 
 NOBODY = -1
+_LEAST_SHIFT, _SHIFTS = 100, 100
 
 
 class Relation(Protocol):
@@ -140,6 +141,34 @@ class Mixed:
     def crosses(self, held_out: NDArray[np.bool_]) -> bool:
         """Either may."""
         return self.first.crosses(held_out) or self.second.crosses(held_out)
+
+
+@dataclass(frozen=True)
+class Shifted:
+    """As the published HDGAN draws a wrong picture: any of its side; if of the same class, 100 to 199 places further.
+
+    Classes may be larger than the shift, so that it need not be of another class, or even another picture.
+    """
+
+    classes: Rows
+    what: str = "another one, mostly of another class (as coded)"
+
+    def pick(self, rows: Rows, held_out: NDArray[np.bool_], name: str, draw: Draw) -> Rows:
+        """Return a row of the same side, in whose order places are counted, round and round."""
+        found = np.empty_like(rows)
+        first, shift = draw(f"{name}/first", rows), draw(f"{name}/shift", rows)
+        for side in (False, True):
+            own = held_out[rows] == side
+            among = np.flatnonzero(held_out == side)
+            place = (first[own] * len(among)).astype(np.int64)
+            alike = self.classes[among[place]] == self.classes[rows[own]] if len(among) else place
+            further = _LEAST_SHIFT + (shift[own] * _SHIFTS).astype(np.int64)
+            found[own] = among[np.where(alike, (place + further) % max(1, len(among)), place)]
+        return found
+
+    def crosses(self, held_out: NDArray[np.bool_]) -> bool:
+        """Never."""
+        return False
 
 
 def _place(drawn: NDArray[np.float64], count: Rows) -> Rows:

@@ -57,7 +57,7 @@ def read_picture(path: str | os.PathLike[str], fit: Fit) -> Picture:
         if os.path.getsize(path) == 0:
             raise BadPicture("empty file")
         with Image.open(path) as image:
-            _check_extent(image.size, fit)
+            check_extent(image.size, fit)
             _ask_for_less(image, fit)
             return fit_picture(_flatten(_upright(image), fit), fit)
     except BadPicture:
@@ -129,7 +129,8 @@ def _colour(fit: Fit) -> list[int]:
     return list(fit.pad_value)
 
 
-def _check_extent(extent: tuple[int, int], fit: Fit) -> None:
+def check_extent(extent: tuple[int, int], fit: Fit) -> None:
+    """Raise BadPicture for a picture whose width and height (px) the settings refuse."""
     width, height = extent
     text = f"{width} by {height} px"
     if width * height > fit.max_megapixels * 1e6:

@@ -6,6 +6,7 @@ A reader is reached by `data._target_`. It lists what it has (`items`), decodes 
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from gansweep.data.encoders import Encoding, encoding_of
 from gansweep.data.relations import Relation
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Pixels, uint8 (C, H, W), and which part is picture, not padding: left, top, right, bottom in px.
+    """Pixels, uint8 (C, H, W), and which part is picture, not padding: left, top, right, bottom in px of data.size.
 
     `columns` are further fields of it: whole numbers, floats and vectors of them, or pixels (uint8 or weights as
     floats, three axes or more). All pictures of a set have the same ones, of one shape and type.
@@ -88,6 +90,21 @@ class Source(ABC):
     def __init__(self, cfg: DataSettings) -> None:
         self.cfg = cfg
 
+    @property
+    def margin_px(self) -> int:
+        """By how many px packed pictures are larger than data.size, so that windows can be cut from them."""
+        return 0
+
+    @functools.cached_property
+    def cuts(self) -> Mapping[str, int]:
+        """Columns besides `image` that a window of the packed picture may stand for: name to px that become one."""
+        return {}
+
+    @functools.cached_property
+    def encoding(self) -> Encoding:
+        """How captions become vectors; raises UserError, or Missing, for what data.args cannot have."""
+        return encoding_of(self.cfg.args, brings=False)
+
     @abstractmethod
     def check(self) -> None:
         """Raise UserError or Missing when the set cannot be there; reads little and writes nothing."""
@@ -111,3 +128,7 @@ class Source(ABC):
     def relations(self, fields: Mapping[str, Any]) -> Mapping[str, Relation]:
         """Return relations beyond those of every set (or in their place), made of the packed fields; not packed."""
         return {}
+
+    def held_out(self, fields: Mapping[str, Any]) -> NDArray[np.bool_] | None:
+        """Return which rows a set's own parts hold out; None, as usual, to split by data.val_fraction."""
+        return None

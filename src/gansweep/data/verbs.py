@@ -52,10 +52,11 @@ def inspect(cfg: DataSettings, out_png: Path, *, progress: bool = True) -> str:
     sheet = contact_sheet(dataset, out_png)
     source = _own_reader(cfg)
     train, val = len(dataset.split("train")), len(dataset.split("val"))
+    how = "the set's own parts" if dataset.has_given_split else f"data.val_fraction={cfg.val_fraction:g}"
     rows = [
         ("source", dataset.source),
         ("pictures", _counted(dataset)),
-        ("split", f"{train:,} for training, {val:,} held out (data.val_fraction={cfg.val_fraction:g})"),
+        ("split", f"{train:,} for training, {val:,} held out ({how})"),
         ("fields", ", ".join(["image", *dataset.fields])),
     ]
     if "label" in dataset.fields:
@@ -128,8 +129,8 @@ def _sample(dataset: Dataset) -> list[int]:
 
 def _content_of(dataset: Dataset) -> str:
     content = Content(dataset.channels)
-    columns = [dataset.stored(name) for name in sorted(dataset.manifest.get("columns", ()))]
-    for row, picture in enumerate(dataset.images):
+    columns = [dataset.fields[name] for name in sorted(dataset.manifest.get("columns", ()))]
+    for row, picture in enumerate(dataset.images if dataset.wide is None else dataset.wide):
         content.add(picture, more=[row_digest(column, row) for column in columns])
     nothing: list[list[str]] = [[]] * dataset.count
     captions, tags = dataset.fields.get("caption", nothing), dataset.fields.get("tags", nothing)

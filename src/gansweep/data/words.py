@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,35 +14,32 @@ from gansweep.errors import UserError
 
 # As long as the char-CNN-RNN vectors (Reed et al. 2016) that text-to-image systems were made for.
 DEFAULT_LENGTH = 1024
-_MOST = 16384
 _WORD = re.compile(r"[^\W_]+")
 
 
-def length_asked(args: Mapping[str, Any]) -> int:
-    """Return data.args.embedding, the vectors' length; UserError when it is no number from 1 to 16384."""
-    length = args.get("embedding", DEFAULT_LENGTH)
-    if not isinstance(length, int) or isinstance(length, bool) or not 1 <= length <= _MOST:
-        raise UserError(f"data.args.embedding={length} is out of range: 1 to {_MOST}")
-    return length
-
-
-def bag_of_words(captions: Sequence[Sequence[str]], length: int, names: Sequence[str], source: str) -> NDArray[Any]:
-    """Return a vector for each row's captions, float32 (N, length): the mean over its captions of their vectors.
+def open_bag_of_words(
+    length: int, names: Sequence[str], source: str
+) -> Callable[[Sequence[str], Sequence[int]], NDArray[np.float32]]:
+    """Return an encoder: texts, and the rows of `names` they are of, to vectors float32 (M, length).
 
     A caption's is the sum of its different words' vectors over the root of their number: entries have mean 0 and
     variance 1 over words, and captions are the more alike the more words they share, whatever their order (a random
     projection of the bag of words: Johnson and Lindenstrauss 1984). A word's vector depends on its letters alone.
-    UserError, naming the row, for one without a caption or without a word in it.
+    The encoder raises UserError, naming the row, for a text without a word in it.
     """
-    found = np.empty((len(captions), length), dtype=np.float32)
     vector = functools.cache(functools.partial(_vector, length=length))
-    for row, texts in enumerate(captions):
-        bags = [sorted(set(_WORD.findall(text.lower()))) for text in texts]
-        if not bags or not all(bags):
-            said = f"the caption {texts[[bool(bag) for bag in bags].index(False)]!r}" if bags else "no caption"
-            raise UserError(f"data: {names[row]} of {source} has {said}, where the field 'embedding' needs words")
-        found[row] = np.mean([np.sum([vector(word) for word in bag], axis=0) / len(bag) ** 0.5 for bag in bags], axis=0)
-    return found
+
+    def encode(texts: Sequence[str], rows: Sequence[int]) -> NDArray[np.float32]:
+        found = np.empty((len(texts), length), dtype=np.float32)
+        for place, text in enumerate(texts):
+            bag = sorted(set(_WORD.findall(text.lower())))
+            if not bag:
+                said = f"the caption {text!r}, where the field 'embedding' needs words"
+                raise UserError(f"data: {names[rows[place]]} of {source} has {said}")
+            found[place] = np.sum([vector(word) for word in bag], axis=0) / len(bag) ** 0.5
+        return found
+
+    return encode
 
 
 def _vector(word: str, length: int) -> NDArray[np.float32]:

@@ -48,6 +48,12 @@ def _prefixed(prefix: str, each: Check) -> Check:
     return check
 
 
+def _sentences(key: str, value: Any) -> None:
+    """Check how many sentences a picture has; mean, as data.args.captions says it, is one."""
+    if value != "mean":
+        whole(key, value)
+
+
 def outputs_of(outputs: Mapping[str, Mapping[str, Any]], size_px: int) -> list[int]:
     """Return the sizes of the outputs, px, the smallest first: those that `outputs.at_SIZE` does not make null.
 
@@ -85,7 +91,7 @@ class Hdgan:
     takes: ClassVar[dict[str, Check]] = {
         "outputs": _prefixed("at_", _prefixed("px_", maybe(number))),
         "embedding": whole,
-        "captions": whole,
+        "captions": _sentences,
         "num_emb": whole,
         "latent": whole,
         "code": whole,
@@ -132,7 +138,7 @@ class Hdgan:
         replay: Mapping[str, Any],
         reduction: Mapping[str, str],
         width_factor: float = 1.0,
-        captions: int = 1,
+        captions: int | str = 1,
         num_emb: int = 1,
         clip: float | None = None,
         fresh_fakes: bool = False,
@@ -142,6 +148,7 @@ class Hdgan:
         for at in generator["reduce_dim_at"]:
             if at < 2 * START_PX or at & (at - 1):
                 raise ConfigError(f"model.generator.reduce_dim_at: {at} px is no side after 4 px doubled: 8, 16, 32, …")
+        captions = 1 if isinstance(captions, str) else captions
         if num_emb > captions:
             raise ConfigError(f"model.num_emb={num_emb}: a picture has model.captions={captions} sentences, no more")
         stage = scaled(generator["stage_width"], width_factor)

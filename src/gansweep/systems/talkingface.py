@@ -253,16 +253,23 @@ class TalkingFace:
         return reports
 
     def sample(self, nets: Any, batch: Mapping[str, Tensor] | None, noise: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return {"clip": all T frames side by side, (B, C, S, T · S), "image": the middle one, (B, C, S, S)}.
+        """Return {"image": each clip's middle frame, (B, C, S, S)}, in the data's normalised range.
 
-        In the data's normalised range; `batch` has the stills and the speech. Raises ValueError without it.
+        `batch` has the stills and the speech. Raises ValueError without it.
         """
         if batch is None:
             raise ValueError("a talking face is painted from a still and speech: sample needs a batch")
+        return {"image": self._clip(nets, batch, noise)[:, self.frames // 2]}
+
+    def clips(self, nets: Any, batch: Mapping[str, Tensor], noise: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return clips for a film: frames made and real (B, T, C, S, S), the still, the sound (B, T · samples)."""
+        made = self._clip(nets, batch, noise)
+        return {"made": made, "real": batch["frames"], "still": batch["still"], "sound": batch["audio"].flatten(1)}
+
+    def _clip(self, nets: Any, batch: Mapping[str, Tensor], noise: Mapping[str, Tensor]) -> Tensor:
         speech = heard(with_context(batch["audio"], self.context), 1, self.context)
         frames = self.output(nets.gen(self.pixels.inward(batch["still"]), speech, noise["eps"]))
-        frames = self.pixels.outward(frames)
-        return {"clip": frames.permute(0, 2, 3, 1, 4).flatten(3), "image": frames[:, self.frames // 2]}
+        return self.pixels.outward(frames)
 
 
 def _for_each(still: Tensor, frames: Tensor) -> Tensor:
