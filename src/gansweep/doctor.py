@@ -214,9 +214,11 @@ def _disk() -> Iterable[Finding]:
 
 
 def _sweeps() -> Iterable[Finding]:
-    found = version("hydra-joblib-launcher")
-    how = "pip install hydra-joblib-launcher"
-    yield Finding("parallel sweeps", found is not None, f"hydra/launcher=joblib {found or 'not installed'}", how)
+    from gansweep.sweep.slots import cuda_devices
+
+    gpus = len(cuda_devices())
+    at_once = f"{gpus} jobs at once, one on each GPU" if gpus else "one job at once on the CPU"
+    yield Finding("sweeps", True, f"{at_once}; hydra.launcher.n_jobs changes it", "")
 
 
 LOOKS: tuple[Callable[[], Iterable[Finding]], ...] = (
