@@ -160,7 +160,10 @@ def test_shards_and_resuming_see_the_same_partners(dataset: Dataset) -> None:
     [
         ("light", r"people has no field 'light' \(it has image, label, .*\); sets that have it: heads; multipie"),
         ("target.light", "people has no field 'light' .*; sets that have it: heads; multipie"),
-        ("image_64", r"no field 'image_64' .*; sets that have it: emoji, stackgan, coco, folder with data.args.sizes=\[64\]"),
+        (
+            "image_64",
+            r"no field 'image_64' .*; sets that have it: emoji, stackgan, coco, folder with data.args.sizes=\[64\]",
+        ),
         ("twin.image", r"no relation 'twin', which 'twin.image' asks for \(it has pair, real, wrong, target\)"),
         ("pair_twin.image", "no relation 'pair_twin'"),
     ],

@@ -223,12 +223,12 @@ class Session:
         params = OmegaConf.select(cfg, "hydra.sweeper.params") or {}
         return self.parse([f"{key}={value}" for key, value in params.items()])
 
-    def launcher(self, overrides: Sequence[str]) -> dict[str, Any]:
-        """Return how a sweep with these overrides is to be run: hydra/launcher's own keys. Raises UserError."""
+    def plugin(self, name: str, overrides: Sequence[str]) -> dict[str, Any]:
+        """Return the keys that hydra/launcher or hydra/sweeper (`name`) has with these overrides. Raises UserError."""
         fixed = [p.input_line or "" for p in self.parse(overrides) if not p.is_sweep_override()]
-        found = OmegaConf.to_container(self.compose(fixed).hydra.launcher, resolve=True)
+        found = OmegaConf.to_container(OmegaConf.select(self.compose(fixed), f"hydra.{name}"), resolve=True)
         assert isinstance(found, dict)
-        return {str(key): value for key, value in found.items() if key != "_target_"}
+        return {str(key): value for key, value in found.items()}
 
     def jobs(self, overrides: Sequence[str], multirun: bool) -> list[Job]:
         """Compose and check everything a request asks for, before anything starts. Raises UserError."""

@@ -208,6 +208,7 @@ class Settings(Node):
     val_every: Whole = 500
     checkpoint_every: Whole = 1000
     name: Text | None = None
+    objective: Names = Field(default_factory=list)
     note: Text | None = None
     terms: dict[str, dict[str, str]] = Field(default_factory=dict)
     model: ModelSettings

@@ -14,50 +14,72 @@ from gansweep.sweep.ledger import FAILED, KILLED, RUNNING, WAITING, Row, Sweep
 
 if TYPE_CHECKING:
     from gansweep.config.compose import Job
+    from gansweep.config.settings import Settings
+    from gansweep.sweep.seeking import Seeker
 
 
-def begin(directory: Path, jobs: Sequence[Job], overrides: Sequence[str], launcher: Mapping[str, Any]) -> int:
-    """Freeze a sweep's settings and code in `directory`, run it to its end and print its table; the exit status."""
+def begin(
+    directory: Path,
+    jobs: Sequence[Job],
+    overrides: Sequence[str],
+    launcher: Mapping[str, Any],
+    seeker: Seeker | None = None,
+) -> int:
+    """Freeze a sweep's settings and code in `directory`, run it to its end and print its table; the exit status.
+
+    With a `seeker`, `jobs` is its first point alone, and it finds the points.
+    """
     from gansweep.sweep.freeze import freeze_code, freeze_points
 
     freeze_points(directory, jobs)
     freeze_code(directory)
-    ledger.begin(directory, ledger.new_id(), overrides, jobs, launcher)
+    ledger.begin(directory, ledger.new_id(), overrides, [] if seeker else jobs, launcher)
     sweep = ledger.load(directory)
-    print(f"sweep {sweep.id}: {len(jobs)} runs in {os.path.relpath(directory)}", file=sys.stderr)
-    return lead(directory)
+    count = f"a search of {seeker.sweeper['n_trials']} points" if seeker else f"{len(jobs)} runs"
+    print(f"sweep {sweep.id}: {count} in {os.path.relpath(directory)}", file=sys.stderr)
+    return lead(directory, jobs[0].settings, seeker=seeker)
 
 
-def lead(directory: Path, again: Callable[[Row], bool] = lambda row: False) -> int:
+def lead(
+    directory: Path,
+    first: Settings,
+    again: Callable[[Row], bool] = lambda row: False,
+    seeker: Seeker | None = None,
+) -> int:
     """Run what waits in a sweep's directory, and the ended jobs that `again` chooses; the exit status.
 
-    Prints the table of all jobs. UserError when another process leads the sweep already.
+    `first` are the settings of one of its points. Prints the table of all jobs. UserError when another process leads
+    the sweep already.
     """
     from gansweep.sweep.board import Board
-    from gansweep.sweep.freeze import frozen_point
     from gansweep.sweep.pool import Pool
     from gansweep.sweep.slots import slots
 
     sweep = ledger.load(directory)
-    first = frozen_point(directory, sweep.rows[0].job)
     places = slots(sweep.settings, first.runtime.device != "cpu")
     stopped = False
     with ledger.led(directory):
         for row in ledger.load(directory).rows:
             if row.state in (FAILED, KILLED) and again(row):
                 ledger.state(directory, row.job, WAITING)
+        if seeker is not None:
+            seeker.open(directory, ledger.load(directory), first)
         try:
             with Board(ledger.load(directory)) as board:
-                stopped = Pool(directory, places, sweep.settings, board.show).run()
+                stopped = Pool(directory, places, sweep.settings, board.show, seeker).run()
         except OSError as error:  # a full disk, which takes no further job: what was done is told all the same
             print(f"gansweep: no further job can be started: {refused_by_system(error)}", file=sys.stderr)
-        return _told(ledger.load(directory), first.tracker, stopped)
+        return _told(ledger.load(directory), first.tracker, stopped, seeker)
 
 
-def _told(sweep: Sweep, tracker: Any, stopped: bool) -> int:
+def _told(sweep: Sweep, tracker: Any, stopped: bool, seeker: Seeker | None) -> int:
     from gansweep.sweep import report
 
     report.print_report(sweep)
+    if seeker is not None and seeker.search is not None:
+        from gansweep.sweep.seeking import found
+
+        print("\n".join(found(seeker.search, sweep)))
     here = os.path.relpath(sweep.dir)
     if any(row.state != FAILED for row in sweep.failed):
         print(f"go on with what is missing: gansweep -m --resume {here}")
@@ -72,19 +94,24 @@ def _told(sweep: Sweep, tracker: Any, stopped: bool) -> int:
     return 130 if stopped else 1 if sweep.failed else 0
 
 
-def resume(directory: Path, jobs: Sequence[Job] | None, as_is: bool) -> int:
+def resume(directory: Path, jobs: Sequence[Job] | None, as_is: bool, seeker: Seeker | None = None) -> int:
     """Go on with a sweep: what was not begun, what was stopped or killed; what failed stays as it is.
 
     `jobs`: the points as they would be composed today, held against those of its start; None: not looked at. UserError
     when these or the code differ from then, unless `as_is`: then what was frozen runs.
     """
+    from gansweep.sweep.freeze import frozen_point
+
     if not as_is:
-        _refuse_other(directory, jobs)
-    return lead(directory, lambda row: row.state == KILLED)
+        _refuse_other(directory, None if seeker else jobs)
+    first = jobs[0].settings if seeker and jobs else frozen_point(directory, ledger.load(directory).rows[0].job)
+    return lead(directory, first, lambda row: row.state == KILLED, seeker)
 
 
 def retry(directory: Path, numbers: Sequence[int]) -> int:
     """Run the jobs that failed once more (all, or those of `numbers`), each going on from its last checkpoint."""
+    from gansweep.sweep.freeze import frozen_point
+
     sweep = ledger.load(directory)
     known = {row.job: row for row in sweep.rows}
     for number in numbers:
@@ -98,7 +125,7 @@ def retry(directory: Path, numbers: Sequence[int]) -> int:
     if not chosen:
         raise UserError(f"{directory}: no job of this sweep failed")
     wanted = {row.job for row in chosen}
-    return lead(directory, lambda row: row.job in wanted)
+    return lead(directory, frozen_point(directory, chosen[0].job), lambda row: row.job in wanted)
 
 
 def _refuse_other(directory: Path, jobs: Sequence[Job] | None) -> None:

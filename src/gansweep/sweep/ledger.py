@@ -24,8 +24,9 @@ from gansweep.errors import UserError
 from gansweep.runs.rundir import SWEEP_FILE, timestamp
 
 WAITING, RUNNING, FINISHED, FAILED, KILLED = "WAITING", "RUNNING", "FINISHED", "FAILED", "KILLED"
+PRUNED = "PRUNED"  # given up by a search, for it looked bad
 OPEN = (WAITING, RUNNING)
-_STATES = (*OPEN, FINISHED, FAILED, KILLED)
+_STATES = (*OPEN, FINISHED, FAILED, KILLED, PRUNED)
 
 
 @dataclass
@@ -76,8 +77,8 @@ class Sweep:
 
     @property
     def failed(self) -> list[Row]:
-        """The jobs that did not finish, for whatever reason."""
-        return [row for row in self.rows if row.state != FINISHED]
+        """The jobs that did not finish, for whatever reason but that a search gave them up."""
+        return [row for row in self.rows if row.state not in (FINISHED, PRUNED)]
 
 
 def new_id(now: datetime.datetime | None = None) -> str:

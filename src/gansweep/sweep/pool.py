@@ -11,13 +11,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gansweep.runs.provenance import FROZEN
 from gansweep.sweep import faults, ledger
 from gansweep.sweep.freeze import CODE_DIR, ORIGIN_FILE, frozen_point
-from gansweep.sweep.ledger import FAILED, KILLED, RUNNING, WAITING, Row, Sweep
+from gansweep.sweep.ledger import FAILED, KILLED, PRUNED, RUNNING, WAITING, Row, Sweep
 from gansweep.sweep.slots import Slot
+
+if TYPE_CHECKING:
+    from gansweep.sweep.seeking import Seeker
 
 _TICK_S = 0.1
 GRACE_S = 60.0
@@ -58,9 +61,16 @@ class Pool:
     """
 
     def __init__(
-        self, directory: Path, slots: Sequence[Slot], launcher: Mapping[str, Any], look: Callable[[Sweep], None]
+        self,
+        directory: Path,
+        slots: Sequence[Slot],
+        launcher: Mapping[str, Any],
+        look: Callable[[Sweep], None],
+        seeker: Seeker | None = None,
     ):
         self.directory, self.free, self.launcher, self.look = directory, list(slots), dict(launcher), look
+        self.seeker = seeker
+        self._given_up: dict[int, str] = {}
         self.workers: list[Worker] = []
         self.stop: signal.Signals | None = None
         self._kill_at = float("inf")
@@ -76,13 +86,18 @@ class Pool:
                 changed = self._reap()
                 sweep = ledger.load(self.directory) if changed else sweep
                 waiting = [row for row in sweep.rows if row.state == WAITING]
+                if not waiting and self.stop is None and self.free and self.seeker and self.seeker.more(sweep):
+                    sweep = ledger.load(self.directory)
+                    waiting = [row for row in sweep.rows if row.state == WAITING]
+                    changed = True
                 if self.stop is None and waiting and self._start(waiting[0]):
                     sweep, changed = ledger.load(self.directory), True
-                elif not self.workers and (self.stop is not None or not waiting):
+                elif not self.workers and (self.stop is not None or not waiting) and not changed:
                     self.look(sweep)
                     return self.stop is not None
                 if changed or time.monotonic() - looked > 1:
                     self.look(sweep)
+                    self._give_up(sweep)
                     looked = time.monotonic()
                 if time.monotonic() > self._kill_at:
                     self._tell_all(signal.SIGKILL)
@@ -149,7 +164,11 @@ class Pool:
             if row.state == RUNNING:  # it did not say how it ended
                 fault, reason = faults.fault_of_exit(code, worker.oom_kills)
                 row = self._settle(row, reason, fault)
+            if row.state == KILLED and row.job in self._given_up:
+                row = self._prune(row)
             self._retry(row)
+            if self.seeker is not None:
+                self.seeker.ended(row)
         return bool(done)
 
     def _settle(self, row: Row, reason: str, fault: str) -> Row:
@@ -184,6 +203,28 @@ class Pool:
             key = {faults.GONE: "killed", faults.ERROR: "error"}[row.fault]
             if _times(self.directory, row, row.fault) <= int(retries.get(key, 0)):
                 ledger.state(self.directory, row.job, WAITING)
+
+    # Giving up
+
+    def _give_up(self, sweep: Sweep) -> None:
+        """Stop the jobs that the search gives up."""
+        for job, reason in self.seeker.given_up(sweep) if self.seeker is not None and self.stop is None else ():
+            worker = next((worker for worker in self.workers if worker.row.job == job), None)
+            if worker is not None and job not in self._given_up:
+                self._given_up[job] = reason
+                worker.tell(signal.SIGTERM)
+
+    def _prune(self, row: Row) -> Row:
+        """Enter that a job which was stopped was given up, in the run's own record too."""
+        from gansweep.runs.rundir import is_run_dir
+        from gansweep.runs.store import open_run
+        from gansweep.runs.tracker import note
+
+        reason = self._given_up[row.job]
+        ledger.state(self.directory, row.job, PRUNED, reason=reason, fault=None)
+        if is_run_dir(row.dir):
+            note(open_run(row.dir), {}, 0, tags={"gansweep.pruned": reason})
+        return next(again for again in ledger.load(self.directory).rows if again.job == row.job)
 
     # Stopping
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gansweep.runs.liveness import alive
 from gansweep.sweep import ledger
-from gansweep.sweep.ledger import KILLED, RUNNING, WAITING, Row, Sweep
+from gansweep.sweep.ledger import KILLED, PRUNED, RUNNING, WAITING, Row, Sweep
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,7 +32,7 @@ def table(sweep: Sweep) -> Table:
 
     constant = set.intersection(*(set(row.overrides) for row in sweep.rows)) if len(sweep.rows) > 1 else set()
     found = Table(
-        title=f"sweep {sweep.id}: {' '.join(sweep.overrides)}", title_justify="left", box=None, pad_edge=False
+        title=Text(f"sweep {sweep.id}: {' '.join(sweep.overrides)}"), title_justify="left", box=None, pad_edge=False
     )
     for name in ("job", "overrides", "status", "last losses", "run", "log"):
         found.add_column(name, overflow="fold", no_wrap=name in ("job", "status", "run"), header_style="bold")
@@ -61,8 +61,25 @@ def print_report(sweep: Sweep) -> None:
     for row in sweep.failed:
         why = row.reason or ("was not started" if row.state == WAITING else "gave no reason")
         print(f"job {row.job} {row.state}: {why}")
-    done = len(sweep.rows) - len(sweep.failed)
-    print(f"{done} of {len(sweep.rows)} finished; runs in {os.path.relpath(sweep.dir)}")
+    pruned = sum(row.state == PRUNED for row in sweep.rows)
+    done = len(sweep.rows) - len(sweep.failed) - pruned
+    given_up = f", {pruned} given up" if pruned else ""
+    print(f"{done} of {len(sweep.rows)} finished{given_up}; runs in {os.path.relpath(sweep.dir)}")
+    for line in _over_seeds(sweep):
+        print(line)
+
+
+def _over_seeds(sweep: Sweep) -> list[str]:
+    """Return, for a sweep whose points were repeated with other seeds, a line for each point: means and intervals."""
+    from gansweep.sweep.seeds import points
+
+    constant = set.intersection(*(set(row.overrides) for row in sweep.rows)) if len(sweep.rows) > 1 else set()
+    lines = []
+    for point in points(sweep):
+        own = " ".join(line for line in point.overrides if line not in constant) or "the point"
+        told = ", ".join(f"{name} {mean:.4g} ± {half:.2g}" for name, (mean, half) in list(point.losses.items())[:4])
+        lines.append(f"  {own}: {told or 'no losses'} (95 %, {len(point.jobs)} seeds)")
+    return ["over seeds:", *lines] if lines else []
 
 
 def facts(directory: Path) -> dict[str, Any]:

@@ -15,9 +15,10 @@ from gansweep.sweep import ledger
 from gansweep.sweep.job import LOG_FILE, JobResult, make_task
 from gansweep.sweep.place import claim, claim_exactly, discard_unbegun
 from gansweep.sweep.seeds import spread
+from gansweep.sweep.seeking import is_search
 
 if TYPE_CHECKING:
-    from gansweep.config.compose import Job
+    from gansweep.config.compose import Job, Session
 
 # Runs `task` under hydra.main with this command line; given by cli, the one place that knows hydra.main.
 HydraMain = Callable[[Callable[[Any], Any], list[str]], None]
@@ -91,6 +92,10 @@ def train(request: Request, hydra_main: HydraMain) -> int:
         print(f"gansweep: {file} is not used: gansweep ships a file of that name; rename yours", file=sys.stderr)
     with session(dirs) as hydra:
         request.overrides = spread(request.overrides, request.multirun, hydra)
+        if request.multirun and not request.to_hydra:
+            sweeper = hydra.plugin("sweeper", hydra.normal(request.overrides))
+            if is_search(sweeper):
+                return _search(hydra, hydra.normal(request.overrides), sweeper)
         if request.to_hydra:
             normal = hydra.normal(request.overrides)
             if not request.multirun:
@@ -99,7 +104,7 @@ def train(request: Request, hydra_main: HydraMain) -> int:
         else:
             jobs = hydra.jobs(request.overrides, request.multirun)
             normal = hydra.normal(request.overrides)
-        launcher = hydra.launcher(normal) if request.multirun else {}
+        launcher = hydra.plugin("launcher", normal) if request.multirun else {}
     line = [*search_override(dirs), *normal]
     if request.to_hydra:
         hydra_main(make_task("", []), [*request.to_hydra, *(["-m"] if request.multirun else []), *line])
@@ -191,10 +196,27 @@ def _sweep(jobs: Sequence[Job], line: list[str], overrides: list[str], launcher:
     return begin(directory.absolute(), jobs, overrides, launcher)
 
 
+def _search(hydra: Session, overrides: list[str], sweeper: dict[str, Any]) -> int:
+    """Search: points are composed while it goes on, so Hydra stays open."""
+    from gansweep.runs.rundir import SWEEP_FILE
+    from gansweep.sweep.conduct import begin
+    from gansweep.sweep.seeking import Seeker
+    from gansweep.sweep.slots import slots
+
+    seeker, launcher = Seeker(hydra, overrides, sweeper), hydra.plugin("launcher", overrides)
+    first = seeker.first()
+    slots(launcher, first.settings.runtime.device != "cpu")
+    _prepare([first])
+    chosen = _chosen(overrides, "hydra.sweep.dir")
+    directory = claim_exactly(chosen, SWEEP_FILE) if chosen else claim("multirun")
+    return begin(directory.absolute(), [first], overrides, launcher, seeker)
+
+
 def _resume(request: Request) -> int:
     """Go on with the sweep that --resume names, or the latest one with these overrides."""
     from gansweep.config.compose import session, user_dirs
     from gansweep.sweep.conduct import find, latest_of, resume
+    from gansweep.sweep.seeking import Seeker
 
     with session(user_dirs(request.config_dir)) as hydra:
         normal = hydra.normal(spread(request.overrides, True, hydra))
@@ -203,5 +225,9 @@ def _resume(request: Request) -> int:
             given = normal or ledger.load(directory).overrides
         else:
             directory, given = latest_of(normal), normal
+        sweeper = hydra.plugin("sweeper", given)
+        if is_search(sweeper):
+            seeker = Seeker(hydra, given, sweeper)
+            return resume(directory, [seeker.first()], request.as_is, seeker)
         jobs = None if request.as_is else hydra.jobs(given, True)
     return resume(directory, jobs, request.as_is)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
 
@@ -10,3 +12,15 @@ class GansweepSweeper(BasicSweeper):
 
     def __init__(self, max_batch_size: int | None = None, params: dict[str, str] | None = None) -> None:
         super().__init__(max_batch_size=max_batch_size, params=params)
+
+
+class Search(BasicSweeper):
+    """Holds the keys of conf/hydra/sweeper/search.yaml; only gansweep can search (gansweep.sweep.seeking)."""
+
+    def __init__(self, params: dict[str, str] | None = None, **keys: Any) -> None:
+        super().__init__(max_batch_size=None, params=params)
+        self.keys = keys
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Refuse: another Hydra application has no record of a search."""
+        raise NotImplementedError("hydra/sweeper=search is gansweep's own: gansweep -m hydra/sweeper=search ...")

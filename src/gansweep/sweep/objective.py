@@ -1,0 +1,74 @@
+"""What a search looks for: metrics that its runs log, which way is better, and their values in a run's spool."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gansweep.errors import UserError, nearest
+from gansweep.measure import score_names
+from gansweep.runs.spool import SPOOL_FILE, lines
+from gansweep.scoring.card import lower_is_better
+
+if TYPE_CHECKING:
+    from gansweep.config.settings import Settings
+    from gansweep.system import System
+
+_WAYS = {"minimize": False, "maximize": True}
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A metric that is to become small, or great where `maximize`."""
+
+    name: str
+    maximize: bool
+
+
+def objectives(names: Sequence[str]) -> list[Objective]:
+    """Return what `objective=[...]` names; `maximize:NAME` and `minimize:NAME` say it of metrics that are not known.
+
+    Scores know which way is better; everything else is a loss, which is to become small.
+    """
+    found = []
+    for text in names:
+        way, colon, name = text.partition(":")
+        if colon and way not in _WAYS:
+            raise UserError(f"objective={text}: say minimize:{name} or maximize:{name}")
+        if not colon:
+            name = text
+        is_score = "/" not in name
+        found.append(Objective(name, _WAYS[way] if colon else is_score and not lower_is_better(name)))
+    if len({one.name for one in found}) < len(found):
+        raise UserError(f"objective={','.join(names)}: names a metric twice")
+    return found
+
+
+def refuse_unlogged(wanted: Sequence[Objective], settings: Settings, system: System) -> None:
+    """Raise UserError, naming the nearest, for an objective that no run with these settings logs."""
+    logged = {f"{phase.name}/{term}" for phase in system.phases for term in phase.terms if _charged(settings, term)}
+    held_out = {f"val/{name}" for name in logged}
+    held_out |= {"val/squared_error"} if hasattr(system, "reconstruct") else set()
+    logged |= held_out if settings.val_every and settings.data.val_fraction else set()
+    scores = set(score_names(settings))
+    for one in wanted:
+        if one.name in logged or (one.name in scores and settings.eval.every_steps):
+            continue
+        if one.name in scores:
+            raise UserError(f"objective={one.name}: nobody scores these runs; eval.every_steps=N does while they train")
+        raise UserError(f"objective={one.name}: no run of this sweep logs it{nearest(one.name, logged | scores)}")
+
+
+def _charged(settings: Settings, term: str) -> bool:
+    return settings.scales.get(term) is not None
+
+
+def series(run_dir: Path, name: str) -> list[tuple[int, float]]:
+    """Return (step, value) of one metric of a run, by rising step; of one step the last value."""
+    found: dict[int, float] = {}
+    for _, entry in lines(run_dir / SPOOL_FILE):
+        if entry and entry["kind"] == "scalar" and entry["key"] == name:
+            found[int(entry["step"])] = float(entry["value"])
+    return sorted(found.items())

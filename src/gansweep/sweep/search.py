@@ -1,0 +1,199 @@
+"""A search: Optuna chooses the points, one study a sweep, kept beside its record; what a kill left is recovered.
+
+The study is met in the process that leads the sweep alone: jobs know nothing of it. What they log is read from their
+spools, and a job that a pruner gives up is stopped from outside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gansweep.errors import UserError, nearest
+from gansweep.sweep.objective import Objective
+from gansweep.sweep.space import Axis, suggest
+
+STUDY_FILE = "study.journal"
+SAMPLERS = ("tpe", "cmaes", "random", "grid", "qmc")
+PRUNERS = ("none", "asha", "hyperband", "median")
+
+
+class Search:
+    """One study: `ask` for a point, `report` what a job logs, `tell` how it ended.
+
+    `wanted` are the objectives (several: all that none beats in every one are best), `settings` the sweeper's (see
+    conf/hydra/sweeper/search.yaml): `sampler`, `seed`, `n_trials` in all, `pruner`, `min_steps`, `reduction_factor`,
+    `storage` (a URL; null: a journal in `directory`). `steps` is how long a run is. Raises UserError.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        name: str,
+        along: Sequence[Axis],
+        wanted: Sequence[Objective],
+        settings: Mapping[str, Any],
+        steps: int,
+    ):
+        import optuna
+
+        check(settings, along, wanted)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of samplers that are years old
+        self.along, self.wanted, self.total = list(along), list(wanted), int(settings["n_trials"])
+        self.study = optuna.create_study(
+            storage=_storage(settings.get("storage"), directory),
+            sampler=_sampler(settings, along),
+            pruner=_pruner(settings, steps),
+            study_name=name,
+            directions=["maximize" if one.maximize else "minimize" for one in wanted],
+            load_if_exists=True,
+        )
+        self._open: dict[int, Any] = {}
+
+    def ask(self, fixed: Mapping[str, str]) -> tuple[int, dict[str, str]]:
+        """Return a new trial's number and what it chooses, key to value as typed."""
+        trial = self.study.ask()
+        self._open[trial.number] = trial
+        return trial.number, suggest(trial, self.along, fixed)
+
+    def report(self, number: int, step: int, value: float) -> str | None:
+        """Enter what a trial's job logged of the objective at a step; returns why it should be given up, if it should.
+
+        A value that was reported before is passed over.
+        """
+        from optuna.exceptions import OptunaError
+
+        trial = self._trial(number)
+        if len(self.wanted) > 1 or not math.isfinite(value):
+            return None
+        known = self.study._storage.get_trial(trial._trial_id).intermediate_values
+        if step in known:
+            return None
+        try:
+            trial.report(value, step)
+            given_up = trial.should_prune()
+        except (ValueError, OptunaError):
+            return None
+        if not given_up:
+            return None
+        pruner = type(self.study.pruner).__name__
+        return f"{self.wanted[0].name} {value:.4g} at step {step}: given up by {pruner}"
+
+    def tell(self, number: int, values: Sequence[float] | None, pruned: bool = False) -> None:
+        """Enter how a trial ended: with these values of the objectives, pruned, or (None) without any."""
+        from optuna.trial import TrialState
+
+        trial = self._trial(number)
+        if self.study._storage.get_trial(trial._trial_id).state.is_finished():
+            return
+        state = TrialState.COMPLETE
+        if pruned or values is None or not all(map(math.isfinite, values)):
+            state, values = TrialState.PRUNED if pruned else TrialState.FAIL, None
+        # With its last point a grid asks Optuna's own loop to stop, and there is none; the end is entered.
+        with contextlib.suppress(RuntimeError):
+            self.study.tell(trial, values, state=state)
+
+    def recover(self, known: Sequence[int]) -> int:
+        """Fail the running trials that no job belongs to (`known` are those with one) and queue what they had chosen.
+
+        Returns how many there were.
+        """
+        from optuna.trial import TrialState
+
+        stale = [t for t in self.study.get_trials(states=(TrialState.RUNNING,)) if t.number not in set(known)]
+        for trial in stale:
+            self.study.tell(trial.number, state=TrialState.FAIL)
+            if trial.params:
+                self.study.enqueue_trial(trial.params)
+        return len(stale)
+
+    def best(self) -> list[int]:
+        """Return the numbers of the best trials: one, or of several objectives those that none beats in every one."""
+        from optuna.trial import TrialState
+
+        if not self.study.get_trials(states=(TrialState.COMPLETE,)):
+            return []
+        return [trial.number for trial in (self.study.best_trials if len(self.wanted) > 1 else [self.study.best_trial])]
+
+    def _trial(self, number: int) -> Any:
+        import optuna
+
+        if number not in self._open:
+            found = next(trial for trial in self.study.get_trials(deepcopy=False) if trial.number == number)
+            self._open[number] = optuna.trial.Trial(self.study, found._trial_id)
+        return self._open[number]
+
+
+def check(settings: Mapping[str, Any], along: Sequence[Axis], wanted: Sequence[Objective]) -> None:
+    """Raise UserError for what a search cannot be: named by its key, with the nearest valid choice."""
+    sampler, pruner = settings["sampler"], settings["pruner"]
+    if sampler not in SAMPLERS:
+        raise UserError(f"hydra.sweeper.sampler={sampler}: no such sampler{nearest(str(sampler), SAMPLERS)}")
+    if pruner not in PRUNERS:
+        raise UserError(f"hydra.sweeper.pruner={pruner}: no such pruner{nearest(str(pruner), PRUNERS)}")
+    for key in ("n_trials", "reduction_factor"):
+        least = 2 if key == "reduction_factor" else 1
+        if not isinstance(settings[key], int) or isinstance(settings[key], bool) or settings[key] < least:
+            raise UserError(f"hydra.sweeper.{key}={settings[key]}: a whole number of at least {least}")
+    if not wanted:
+        raise UserError("objective=[]: a search needs what it is to look for, as in objective=[val/squared_error]")
+    if pruner != "none" and len(wanted) > 1:
+        names = ",".join(one.name for one in wanted)
+        raise UserError(f"hydra.sweeper.pruner={pruner}: a pruner judges by one objective, not by {names}; pruner=none")
+    if not along:
+        raise UserError("a search needs a range to search, as in scales.l1=tag(log,interval(10,1000))")
+    endless = [axis.key for axis in along if axis.size() is None]
+    if sampler == "grid" and endless:
+        raise UserError(f"hydra.sweeper.sampler=grid: {endless[0]} has no end of values; list some, or take qmc")
+    if sampler == "cmaes" and all(axis.choices for axis in along):
+        raise UserError("hydra.sweeper.sampler=cmaes: needs a range of numbers; for choices alone take tpe")
+
+
+def _storage(url: str | None, directory: Path) -> Any:
+    """Return where the study is kept: a journal beside the sweep's record (no race, no server), or a database."""
+    if url:
+        return url
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    return JournalStorage(JournalFileBackend(str(directory / STUDY_FILE)))
+
+
+def _sampler(settings: Mapping[str, Any], along: Sequence[Axis]) -> Any:
+    from optuna import samplers
+
+    kind, seed = settings["sampler"], settings.get("seed", 0)
+    if kind == "grid":
+        grid = {axis.key: _values(axis) for axis in along}
+        return samplers.GridSampler(grid, seed=seed)
+    if kind == "qmc":
+        return samplers.QMCSampler(seed=seed, scramble=True)
+    if kind == "cmaes":
+        return samplers.CmaEsSampler(seed=seed)
+    if kind == "random":
+        return samplers.RandomSampler(seed=seed)
+    # Jobs run beside each other: a trial that has no value yet counts as a bad one, so that they keep apart.
+    return samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+
+
+def _values(axis: Axis) -> list[Any]:
+    return list(axis.choices) or list(range(int(axis.low), int(axis.high) + 1))
+
+
+def _pruner(settings: Mapping[str, Any], steps: int) -> Any:
+    from optuna import pruners
+
+    kind, factor = settings["pruner"], settings["reduction_factor"]
+    least = int(settings.get("min_steps") or max(steps // factor**3, 1))
+    if kind == "asha":
+        return pruners.SuccessiveHalvingPruner(min_resource=least, reduction_factor=factor)
+    if kind == "hyperband":
+        return pruners.HyperbandPruner(min_resource=least, max_resource=steps, reduction_factor=factor)
+    if kind == "median":
+        return pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=least)
+    return pruners.NopPruner()

@@ -1,0 +1,134 @@
+"""A search at work: asks for points as slots come free, gives up on bad ones, tells the study how jobs ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gansweep.errors import GansweepError, UserError
+from gansweep.sweep import ledger
+from gansweep.sweep.freeze import freeze_points
+from gansweep.sweep.ledger import FINISHED, PRUNED, RUNNING, Row, Sweep
+from gansweep.sweep.objective import objectives, refuse_unlogged, series
+from gansweep.sweep.search import Search, check
+from gansweep.sweep.space import axes
+
+if TYPE_CHECKING:
+    from gansweep.config.compose import Job, Session
+    from gansweep.config.settings import Settings
+
+TARGET = "Search"
+
+
+class Seeker:
+    """What stands between one sweep's study and its pool of jobs.
+
+    `hydra` composes the points for as long as the seeker is used; `overrides` are the request's, `sweeper` the settings
+    of hydra/sweeper=search.
+    """
+
+    def __init__(self, hydra: Session, overrides: Sequence[str], sweeper: Mapping[str, Any]):
+        self.hydra, self.sweeper = hydra, dict(sweeper)
+        parsed = hydra.parse([*_params(sweeper), *overrides])
+        self.along = axes(parsed)
+        self.fixed = [str(p.input_line) for p in parsed if not p.is_sweep_override()]
+        self.search: Search | None = None
+
+    def first(self) -> Job:
+        """Return the point at the ranges' lower ends, checked: what is wrong with all is told before any starts."""
+        from gansweep.train import check as check_run
+
+        low = {axis.key: axis.choices[0] if axis.choices else str(axis.low) for axis in self.along}
+        job = self._job(0, low)
+        wanted = objectives(job.settings.objective)
+        check(self.sweeper, self.along, wanted)
+        refuse_unlogged(wanted, job.settings, check_run(job.settings))
+        return job
+
+    def open(self, directory: Path, sweep: Sweep, first: Settings) -> None:
+        """Open the sweep's study, or make it, and recover what a kill left of it."""
+        wanted = objectives(first.objective)
+        self.directory = directory
+        self.search = Search(directory, sweep.id, self.along, wanted, self.sweeper, first.steps)
+        self.search.recover([row.job for row in sweep.rows])
+        for row in sweep.rows:  # jobs that ended while nobody led
+            if row.state not in (*ledger.OPEN, ledger.KILLED):
+                self.ended(row)
+
+    def more(self, sweep: Sweep) -> bool:
+        """Append one more point to the sweep; says whether there was one. One that cannot be run counts, and failed."""
+        assert self.search is not None
+        if len(sweep.rows) >= self.search.total:
+            return False
+        fixed = dict(line.partition("=")[::2] for line in self.fixed)
+        number, chosen = self.search.ask(fixed)
+        point = {"kind": "point", "job": number, "overrides": [f"{k}={v}" for k, v in chosen.items()]}
+        try:
+            job = self._job(number, chosen)
+        except GansweepError as error:
+            name = " ".join(point["overrides"])  # type: ignore[arg-type]
+            ledger.append(self.directory, {**point, "name": name})
+            ledger.state(self.directory, number, ledger.FAILED, reason=str(error), fault="refused")
+            self.search.tell(number, None)
+            return True
+        freeze_points(self.directory, [job])
+        ledger.append(self.directory, {**point, "name": job.name})
+        return True
+
+    def given_up(self, sweep: Sweep) -> list[tuple[int, str]]:
+        """Return (job, reason) of those that run and that the pruner gives up, by what they have logged."""
+        assert self.search is not None
+        if self.sweeper["pruner"] == "none":
+            return []
+        found = []
+        for row in sweep.rows:
+            if row.state == RUNNING:
+                for step, value in series(row.dir, self.search.wanted[0].name):
+                    reason = self.search.report(row.job, step, value)
+                    if reason:
+                        found.append((row.job, reason))
+                        break
+        return found
+
+    def ended(self, row: Row) -> None:
+        """Tell the study how a job ended; one that may yet be gone on with is left open."""
+        assert self.search is not None
+        if row.state == FINISHED:
+            values = [series(row.dir, one.name) for one in self.search.wanted]
+            self.search.tell(row.job, [found[-1][1] for found in values] if all(values) else None)
+        elif row.state in (ledger.FAILED, PRUNED):
+            self.search.tell(row.job, None, pruned=row.state == PRUNED)
+
+    def _job(self, number: int, chosen: Mapping[str, str]) -> Job:
+        lines = [line for line in self.fixed if not line.lstrip("+").startswith("hydra")]
+        normal = self.hydra.normal([*lines, *(f"{key}={value}" for key, value in chosen.items())])
+        return self.hydra.job(number, normal, {key.lstrip("+") for key in chosen})
+
+
+def is_search(sweeper: Mapping[str, Any]) -> bool:
+    """Say whether the settings of hydra/sweeper are a search's."""
+    return str(sweeper.get("_target_", "")).rpartition(".")[2] == TARGET
+
+
+def _params(sweeper: Mapping[str, Any]) -> list[str]:
+    params = sweeper.get("params") or {}
+    if not isinstance(params, Mapping):
+        raise UserError(f"hydra.sweeper.params={params}: keys with values, as in {{scales.l1: 'interval(10,1000)'}}")
+    return [f"{key}={value}" for key, value in params.items()]
+
+
+def found(search: Search, sweep: Sweep) -> list[str]:
+    """Return lines that tell what a search found: the best points, with their values."""
+    rows = {row.job: row for row in sweep.rows}
+    best = [rows[number] for number in search.best() if number in rows]
+    if not best:
+        return ["no point gave a value"]
+    names = [one.name for one in search.wanted]
+    head = "best" if len(names) == 1 else f"best by {' and '.join(names)} (none of the others beats one of them in all)"
+    lines = []
+    for row in best:
+        values = ", ".join(f"{name} {series(row.dir, name)[-1][1]:.4g}" for name in names)
+        lines.append(f"{head}: job {row.job}: {values}: {' '.join(row.overrides)}")
+        head = "  and"
+    return lines
