@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from gansweep.sweep import ledger
+from gansweep.sweep.objective import series
 
 DEADLINE_S = 150.0
 LONG = ["model=vae", "log_every=10", "sample_every=0", "val_every=0", "checkpoint_every=20", "runtime.device=cpu"]
@@ -180,3 +181,31 @@ def test_a_job_without_memory_is_tried_in_smaller_parts_and_costs_no_other(
     config = (hungry.dir / "config.yaml").read_text()
     assert "accumulate: 2" in config and "batch_size: 16" in config
     assert "job 1 FAILED: " in out and "out of memory" not in out.partition("job 1 FAILED: ")[0]
+
+
+@pytest.mark.slow
+def test_a_search_whose_leader_is_killed_goes_on_to_its_total(tmp_path: Path, small_overrides: list[str]) -> None:
+    own = ["hydra/sweeper=search", "objective=[val/squared_error]", "optimizer.lr=tag(log,interval(1e-4,1e-1))"]
+    more = ["hydra.sweeper.n_trials=4", "hydra.launcher.n_jobs=2", "steps=600"]
+    words = ["-m", *small_overrides, *LONG, *own, *more, "val_every=100"]
+    leader = start(words, tmp_path)
+    until(lambda: has_checkpoint(tmp_path, 0) and has_checkpoint(tmp_path, 1), leader)
+    for pid in (leader.pid, pid_of(tmp_path, 0)):
+        os.kill(pid, signal.SIGKILL)
+    leader.wait()
+    code, out, err = finish(start(["-m", "--resume", *words[1:]], tmp_path))
+    assert code == 0 and "4 of 4 finished" in out, err
+    sweep = the_sweep(tmp_path)
+    agree(sweep)
+    rows = ledger.load(sweep).rows
+    assert [row.job for row in rows] == [0, 1, 2, 3]
+    values = [series(row.dir, "val/squared_error")[-1][1] for row in rows]
+    best = rows[values.index(min(values))]
+    assert f"best: job {best.job}: val/squared_error {min(values):.4g}: {best.overrides[0]}" in out
+
+    import optuna
+
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(sweep / "study.journal")))
+    study = optuna.load_study(study_name=ledger.load(sweep).id, storage=storage)  # as Optuna's own dashboard opens it
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 4
+    assert [trial.value for trial in study.trials] == pytest.approx(values)
