@@ -115,9 +115,7 @@ def test_captions_name_the_panels_from_left_to_right() -> None:
 
 
 @pytest.mark.parametrize(
-@pytest.mark.parametrize(
     ("channels", "size", "panel"), [(3, (SIZE, SIZE), 128), (1, (33, 43), 129), (3, (200, 200), 200)]
-)
 )
 def test_any_size_and_colour_is_filmed(
     av: Any, tmp_path: Path, channels: int, size: tuple[int, int], panel: int
