@@ -6,6 +6,7 @@ of them may lead to another file.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -100,16 +101,18 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         if path.stat().st_size == 0:
             raise BadPicture("empty file", path.name)
+        if not os.access(path, os.R_OK):
+            raise BadPicture("not readable", f"{path.name}: permission denied")
         options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
         with av.open(str(path), options=options, metadata_errors="replace") as box:
             yield box
-    except (BadPicture, MemoryError):
+    except BadPicture:
         raise
     except FileNotFoundError:
         raise BadPicture("missing file", path.name) from None
-    except PermissionError:
-        raise BadPicture("not readable", f"{path.name}: permission denied") from None
     except Exception as error:  # Decoders raise a dozen kinds of their own on damaged files.
+        if isinstance(error, MemoryError) and not isinstance(error, av.error.FFmpegError):
+            raise  # this machine's; the library's own is what a damaged header asks for
         what = (str(error).splitlines() or ["no message"])[0]
         raise BadPicture("damaged", f"{path.name}: {type(error).__name__}: {what}") from error
 
