@@ -79,6 +79,8 @@ class Film:
             sound, starts_s = _decoded(box, most_s)
         late = 0 if self.sound != self.picture else round((starts_s - picture_starts_s) * RATE_HZ)
         if late <= 0:
+            if len(sound) <= -late:
+                raise BadPicture("no sound", "its sound ends before the picture begins")
             return sound[-late:], 0
         if late > most_s * RATE_HZ:
             raise BadPicture("damaged", f"its sound begins {late / RATE_HZ:.0f} s after the picture")
@@ -220,4 +222,6 @@ def _decoded(box: Any, most_s: float) -> tuple[NDArray[np.float32], float]:
         raise BadPicture("truncated", f"{len(sound) / RATE_HZ:.2f} of {promised_s:.2f} s of sound are there")
     if promised_s:  # without what fills up a coder's last block
         sound = sound[: round(promised_s * RATE_HZ)]
+    if not len(sound):
+        raise BadPicture("no sound")
     return np.clip(np.nan_to_num(sound), -1, 1), starts_s
