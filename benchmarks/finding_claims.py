@@ -67,6 +67,7 @@ FLOORS = Claim(
         "model.latent=32",
         "scales.l1=null",
         "scales.mse=1",
+        "scales.kld=0.0025",
         "batch_size=32",
         "optimizer.lr=1e-3",
         "steps=400",
@@ -91,6 +92,11 @@ FLOORS = Claim(
     read="The floor is exact: the mean over the held-out pictures' values of the squared distance to the output's "
     "range. That no run gets below its own floor checks the floor. The claim needs a linear output that gets "
     "below both floors in the same steps: otherwise it is not the floor that holds an output back.",
+    first_seed=4,
+    history="With scales.kld=1, on seeds 1 to 3, this came out as not supported: the linear output reached 0.286 "
+    "[0.270, 0.301], tanh 0.345 and sigmoid 0.736, above tanh's floor of 0.136 all of them. But the squared "
+    "error is summed over pixels: beside the sum over 32 x 32 the divergence weighs 400 times what it does "
+    "beside the journal's 640 x 640. It is now 1/400, nothing else is changed, and seeds 4 to 6 decide.",
     picture=floors_picture,
     caption="Held-out error over the steps, all seeds, and both floors.",
 )

@@ -21,13 +21,11 @@ def entropy(label: float) -> float:
 # Cross-entropy on z-scores
 
 
-def fall_ratio(values: np.ndarray) -> float:
-    """Return the fall of a curve over its last third, over that of its middle third: 1 is straight, 0 levelled off."""
+def deepening(values: np.ndarray) -> float:
+    """Return ln of how far below zero a curve's last third reaches over its middle third; very low if it does not."""
     third = len(values) // 3
-    first, middle, last = (
-        float(values[n * third + third - max(third // 4, 1) : (n + 1) * third].mean()) for n in range(3)
-    )
-    return (middle - last) / (first - middle) if first != middle else math.nan
+    middle, last = -float(values[third : 2 * third].min()), -float(values[2 * third :].min())
+    return log_of(last / middle) if middle > 0 else log_of(last)
 
 
 def log_of(ratio: float) -> float:
@@ -36,14 +34,14 @@ def log_of(ratio: float) -> float:
 
 
 def measure_runaway(arms: Arms) -> Values:
-    """Cross-entropy a value at the end, and whether it is still falling, both as logarithms."""
+    """Cross-entropy a value at the end, and whether it still gets lower, both as logarithms."""
     found: Values = {}
     for arm in arms.names():
         for seen in arms[arm]:
             side = int(seen.setting("data.size"))
             _, values = seen.curve("fit/bce")
             found.setdefault(f"end_{arm}", []).append(math.asinh(seen.last("fit/bce", END) / side**2))
-            found.setdefault(f"fall_{arm}", []).append(log_of(fall_ratio(values)))
+            found.setdefault(f"deeper_{arm}", []).append(deepening(values))
             found.setdefault(f"stopped_{arm}", []).append(float(seen.stopped))
     return found
 

@@ -52,7 +52,7 @@ def _curves(
     path: Path,
     panels: Mapping[str, Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]]],
     lines: Mapping[str, float] | None = None,
-    log: bool = False,
+    scale: str = "linear",
 ) -> None:
     """Draw panels of curves: panel's title -> name -> one (steps, values) a seed; `lines` are levels with a name."""
     from matplotlib.figure import Figure
@@ -65,8 +65,7 @@ def _curves(
                     axis.plot(steps, values, color=colour, lw=1.0, alpha=0.8, label=name if n == 0 else None)
             for n, (name, level) in enumerate((lines or {}).items()):
                 axis.axhline(level, color="#444444", lw=0.9, ls=("--", ":")[n % 2], label=name)
-            if log:
-                axis.set_yscale("log")
+            axis.set_yscale(scale)
             axis.set_title(title, fontsize=9)
             axis.set_xlabel("step", fontsize=8)
             axis.tick_params(labelsize=7)
@@ -129,7 +128,7 @@ def runaway_picture(arms: Arms, path: Path) -> None:
     """Cross-entropy a pixel over the steps, for both ranges of the targets."""
     side = int(arms[arms.names()[0]][0].setting("data.size"))
     panels = {f"cross-entropy a value, {arm}": {arm: _of(arms[arm], "fit/bce", side**2)} for arm in arms.names()}
-    _curves(path, panels, {"zero": 0.0})
+    _curves(path, panels, {"zero": 0.0}, scale="symlog")
 
 
 def decay_picture(arms: Arms, path: Path) -> None:
@@ -141,7 +140,7 @@ def decay_picture(arms: Arms, path: Path) -> None:
             "rate of gen": {arm: _of(runs, "lr/gen") for arm, runs in both.items()},
             "held-out l1": {arm: _of(runs, "val/gen/l1") for arm, runs in both.items()},
         },
-        log=True,
+        scale="log",
     )
 
 

@@ -77,6 +77,7 @@ def table(claims: Sequence[Claim], results: dict[str, Result]) -> str:
 def section(claim: Claim, result: Result, picture: str | None) -> str:
     """Return a claim's part of the report."""
     lines = [f"## {claim.name}: {judged(claim, result)}", "", f"{claim.journal}: {claim.says}", "", claim.read, ""]
+    lines += [claim.history, ""] if claim.history else []
     lines += ["```", *result.commands.values(), "```", ""]
     if result.failed:
         return "\n".join([*lines, f"A sweep failed: {result.failed}", ""])

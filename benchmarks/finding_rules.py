@@ -78,6 +78,8 @@ class Claim:
     `arms`: name -> overrides on top of `common`; each is one sweep over the seeds. `measure` gets the arms' runs and
     returns the quantities; `picture` gets the same and draws. `shown`: quantities that are told and decide nothing.
     `read`: how to read the rule, and what is fair about the comparison.
+    `history`: what an earlier rule or setting gave and why it was changed; the seeds then start behind those it was
+    looked at with (`first_seed`).
     `may_stop`: a run that ends because a loss is no longer finite is a run like another.
     """
 
@@ -93,6 +95,8 @@ class Claim:
     caption: str = ""
     shown: Mapping[str, str] = field(default_factory=dict)
     may_stop: bool = False
+    first_seed: int = 1
+    history: str = ""
 
 
 def verdict(bounds: Sequence[Bound], values: Mapping[str, Sequence[float]]) -> str:

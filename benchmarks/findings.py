@@ -110,15 +110,16 @@ class Progress:
             self.bar.stop()
 
 
-def collect(claims: Sequence[Claim], work: Path, seeds: Sequence[int], jobs: int) -> dict[str, Result]:
-    """Run what is not kept, `jobs` claims at a time, and measure each as it ends; returns results by claim."""
-    found = {claim.name: kept(claim, work / claim.name, seeds) for claim in claims}
+def collect(claims: Sequence[Claim], work: Path, count: int, jobs: int) -> dict[str, Result]:
+    """Run what is not kept with `count` seeds, `jobs` claims at a time, and measure each as it ends."""
+    seeds = {claim.name: list(range(claim.first_seed, claim.first_seed + count)) for claim in claims}
+    found = {claim.name: kept(claim, work / claim.name, seeds[claim.name]) for claim in claims}
     wanted = [claim for claim in claims if found[claim.name] is None]
     progress = Progress(sum(len(claim.arms) for claim in wanted))
     try:
         with ThreadPoolExecutor(jobs) as pool:
             going: dict[Future[Result], Claim] = {
-                pool.submit(run, claim, work / claim.name, seeds, progress): claim for claim in wanted
+                pool.submit(run, claim, work / claim.name, seeds[claim.name], progress): claim for claim in wanted
             }
             for future in as_completed(going):
                 claim = going[future]
@@ -159,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = args.out or REPORTS / f"{datetime.now():%Y-%m-%d}-findings.md"
     with tempfile.TemporaryDirectory(prefix="gansweep-findings-") as temporary:
         work = (args.keep or Path(temporary)).absolute()
-        results = collect(claims, work, list(range(1, args.seeds + 1)), args.jobs)
+        results = collect(claims, work, args.seeds, args.jobs)
         publish(claims, results, work, out)
     print(table(claims, results))
     for claim in claims:

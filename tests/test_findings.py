@@ -142,11 +142,14 @@ def test_the_variance_over_lights_is_that_of_the_frontal_pictures(bench: Any) ->
     assert light_variance(dataset, list(range(8)), 0) == pytest.approx(first / 2)
 
 
-def test_a_straight_fall_is_1_and_a_levelled_one_0(bench: Any) -> None:
+def test_a_loss_without_a_bound_gets_lower_and_lower(bench: Any) -> None:
     curves = bench("finding_curves")
-    assert curves.fall_ratio(np.linspace(5, -20, 90)) == pytest.approx(1.0)
-    assert curves.fall_ratio(np.exp(-np.arange(90) / 5.0)) == pytest.approx(0.0, abs=1e-2)
-    assert curves.fall_ratio(-np.exp(np.arange(90) / 20.0)) > 2
+    falling = -np.exp(np.arange(90) / 10.0)
+    assert curves.deepening(falling) == pytest.approx(3.0)  # thirds are 30 steps apart: e³
+    falling[80:] = -1.0  # a leap back at the end does not undo how low it has been
+    assert curves.deepening(falling) == pytest.approx(2.0)
+    assert curves.deepening(np.full(90, -5.0)) == 0.0, "settled below zero"
+    assert curves.deepening(np.linspace(1, 0.5, 90)) < -10, "never below zero"
     assert curves.log_of(1.0) == 0.0 and curves.log_of(-3.0) < -10
 
 

@@ -132,6 +132,42 @@ def test_a_conditional_system_gets_the_fields_it_reads_and_its_finest_output_is_
         sample(str(run.dir), n=1, reconstruct=True)
 
 
+class Speaker(Conditional):
+    """Makes of a clip its own frames, upside down in grey."""
+
+    def __init__(self, size_px: int, **_: Any) -> None:
+        super().__init__(size_px)
+        clip = Spec((5, 1, size_px, size_px))
+        self.inputs = {"frames": clip, "still": Spec((1, size_px, size_px)), "audio": Spec((5, 666), "vector")}
+
+    def sample(self, nets: Any, batch: Mapping[str, Tensor] | None, noise: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        assert batch is not None
+        return {"image": batch["frames"][:, 2]}
+
+    def clips(self, nets: Any, batch: Mapping[str, Tensor], noise: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        sound = batch["audio"].flatten(1)
+        return {"made": -batch["frames"], "real": batch["frames"], "still": batch["still"], "sound": sound}
+
+
+@pytest.mark.parametrize(("n", "frames"), [(40, 200), (3, 15)])
+def test_whole_utterances_of_a_system_that_makes_clips_are_filmed(tmp_path: Path, n: int, frames: int) -> None:
+    av = pytest.importorskip("av")
+    talking = ["data=talking", "data.args.speakers=3", "data.args.utterances=1", "data.args.voice=syllables"]
+    settings = tiny_settings(*talking, "data.val_fraction=0", f"data.cache_dir={tmp_path / 'cache'}")
+    settings.model.target, settings.model.knobs = f"{__name__}.Speaker", {}
+    run = tiny_run(tmp_path / "one", settings)
+    made = sample(str(run.dir), n=n)
+    assert [path.name for path in made.clips] == ["clips.png", "clips.mp4"]
+    assert str(made).splitlines()[-1] == str(made.folder / "clips.mp4")
+    with av.open(str(made.clips[1])) as film:
+        shown = [frame.to_ndarray(format="gray") for frame in film.decode(video=0)]
+    assert len(shown) == frames, "two utterances of 14 clips and the beginning of a third, or the beginning of one"
+    panels = np.stack(shown)[:, 18:].astype(int)
+    assert np.abs(panels[:, :, :128] + panels[:, :, 264:] - 255).mean() < 4, "made is the negative of real"
+    again = sample(str(run.dir), n=n, out=tmp_path / "again")
+    assert again.clips[0].read_bytes() == made.clips[0].read_bytes()
+
+
 def test_a_normalisation_that_cannot_be_undone_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tiny_run(tmp_path / "one", tiny_settings("data.normalize=zscore"))
     sample(str(run.dir), n=1)

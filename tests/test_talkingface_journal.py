@@ -81,6 +81,8 @@ SMALL = [
     "runtime.device=cpu",
     "runtime.threads=1",
 ]
+# Two clips are enough of those with 20 frames.
+TWO = {name: ("batch_size=2",) for name in PRESETS if name.startswith(("03-3", "04-02"))}
 # Terms of the generator that the code cut off from it.
 LOST = {
     "03-31_as_coded": ["gen/seq"],
@@ -179,7 +181,7 @@ def test_a_preset_is_the_journals_size_and_says_its_epochs(hydra: Session, name:
 def test_a_preset_shrunk_is_the_same_structure_and_trains(
     hydra: Session, name: str, talk: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    full, small = settings(hydra, name), settings(hydra, name, *SMALL, talk)
+    full, small = settings(hydra, name), settings(hydra, name, *SMALL, talk, *TWO.get(name, ()))
     assert (small.scales, small.schedule) == (full.scales, full.schedule)
     for net, module in on_meta(small).nets.items():
         assert list(module.state_dict()) == list(whole(hydra, name).nets[net].state_dict())
@@ -200,7 +202,7 @@ def test_a_preset_shrunk_is_the_same_structure_and_trains(
 
 
 def test_the_reach_check_refuses_what_was_coded_on_31_march(hydra: Session, talk: str, tmp_path: Path) -> None:
-    refused = settings(hydra, "03-31_as_coded", *SMALL, talk, "runtime.reach=error")
+    refused = settings(hydra, "03-31_as_coded", *SMALL, talk, "batch_size=2", "runtime.reach=error")
     with pytest.raises(UserError, match="gen/seq"):
         train(refused, tmp_path / "run", [])
 
@@ -422,7 +424,7 @@ def test_the_best_answer_to_a_made_frame_where_gradients_are_not_cleared(
             (bend,) = torch.autograd.grad(slope, logit)
             logit = (logit - (slope / bend).clamp(-1, 1)).detach().requires_grad_()
         assert logit.sigmoid().item() == pytest.approx(answer, abs=0.005 if answer < 0.99 else 0.0005)
-        assert f"{answer:.2f}" in (FOLDER / f"{name}.yaml").read_text() or answer == 0.995
+        assert f" {answer:.{3 if answer > 0.99 else 2}f}" in (FOLDER / f"{name}.yaml").read_text()
 
 
 def test_rates_of_11_april_decay_as_meant_and_as_coded(hydra: Session) -> None:

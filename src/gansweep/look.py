@@ -78,11 +78,11 @@ def start_record(run_dir: Path) -> dict[str, Any]:
 
 
 def last_grids(run_dir: Path) -> list[Path]:
-    """Return the newest picture grid of each kind, samples first."""
-    newest: dict[str, Path] = {}
-    for path in sorted(run_dir.glob("**/step-*.png")):
-        newest[path.parent.name] = path
-    return [newest[kind] for kind in sorted(newest, key=lambda kind: (not kind.startswith("samples"), kind))]
+    """Return the newest picture grid of each kind, and the newest film of clips, samples first."""
+    newest: dict[tuple[str, str], Path] = {}
+    for path in [*sorted(run_dir.glob("**/step-*.png")), *sorted(run_dir.glob("clips/step-*.mp4"))]:
+        newest[path.parent.name, path.suffix] = path
+    return [newest[kind] for kind in sorted(newest, key=lambda kind: (not kind[0].startswith("samples"), kind))]
 
 
 def facts(run: Run, brief: bool = False) -> dict[str, Any]:

@@ -154,6 +154,7 @@ SAMPLE = """\
 gansweep sample TARGET [--n 64] [--seed 0] [--no-ema] [--reconstruct] [--out DIR]
 
 Draw pictures from a checkpoint: a grid, and one PNG each. --reconstruct adds held-out pictures beside their copies.
+A talking face adds clips.mp4, whole held-out utterances with their sound: real, still and made beside each other.
 
   gansweep sample 3fa9c1 --n 16 --seed 7
   gansweep sample outputs/2026-11-22/10-15-00-vaegan/checkpoints/best.pt --out pictures

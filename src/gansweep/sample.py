@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gansweep.clips import coders, strips, write_film, writing_notes
 from gansweep.config.settings import Settings
 from gansweep.data import invertible
 from gansweep.errors import UserError
@@ -21,20 +22,27 @@ from gansweep.runs.rundir import say
 BATCH_SIZE = 64
 GRID_MOST = 256
 RECONSTRUCTIONS_MOST = 32
+# Of each utterance at most so many frames: 20 seconds.
+FILM_UTTERANCES, FILM_FRAMES_MOST = 4, 480
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """Where the pictures are (the grid, the single files, the grid of reconstructions) and what they are, in words."""
+    """Where the pictures are (the grid, the single files, the grid of reconstructions) and what they are, in words.
+
+    `clips`: a grid of frames and, where PyAV is installed, a film, of a system that makes clips.
+    """
 
     what: str
     folder: Path
     grid: Path
     singles: list[Path]
     reconstructions: Path | None
+    clips: tuple[Path, ...] = ()
 
     def __str__(self) -> str:
         grids = [self.grid] if self.reconstructions is None else [self.grid, self.reconstructions]
+        grids += self.clips
         return "\n".join([f"{len(self.singles)} pictures of {self.what}: {self.folder}", *map(str, grids)])
 
 
@@ -45,7 +53,9 @@ def sample(
 
     The same seed gives the same noise for every checkpoint, so their grids compare picture by picture; they are the
     first `n` that eval-is scores. Default folder: `sampled/` in the run's directory. `reconstruct` adds
-    `reconstructions.png`, held-out pictures each followed by its reconstruction. UserError for a wrong target or n.
+    `reconstructions.png`, held-out pictures each followed by its reconstruction. A system that makes clips adds
+    `clips.png` and `clips.mp4`, whole held-out utterances of at most `n` clips together. UserError for a wrong target
+    or n.
     """
     if n < 1 or seed < 0:
         raise UserError(f"n={n}, seed={seed}: out of range; n is 1 or more, seed 0 or more")
@@ -70,10 +80,21 @@ def sample(
     copies = None
     if pairs is not None:
         copies = save_grid(interleave(*(part.cpu() for part in pairs)), folder / "reconstructions.png", columns=8)
+    films = _filmed(restored, n, seed, folder) if hasattr(restored.system, "clips") else ()
     kind = restored.settings.data.normalize
     if not invertible(kind):
         say(f"data.normalize={kind} cannot be undone: each picture is stretched to its own range")
-    return Sampled(f"step {restored.step}, {restored.weights}, seed {seed}", folder, grid, singles, copies)
+    return Sampled(f"step {restored.step}, {restored.weights}, seed {seed}", folder, grid, singles, copies, films)
+
+
+def _filmed(restored: Restored, most: int, seed: int, folder: Path) -> tuple[Path, ...]:
+    """Write clips of the checkpoint: a grid of their frames, and a film, or one line that says what it needs."""
+    shown = restored.drawer.clips(most, FILM_UTTERANCES, FILM_FRAMES_MOST, BATCH_SIZE, seed)
+    frames, columns = strips(shown)
+    grid = save_grid(frames, folder / "clips.png", columns)
+    for line in writing_notes():
+        say(line)
+    return (grid,) if coders() is None else (grid, write_film(shown, folder / "clips.mp4"))
 
 
 def _default_folder(restored: Restored, seed: int) -> Path:

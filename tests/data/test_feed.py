@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gansweep.data.batches import Batches
 from gansweep.data.dataset import Dataset
 from gansweep.data.feed import Plain, Resident, open_feed
 from gansweep.data.relations import Listed
 
-from .sets import FIELDS, related
+from .sets import FIELDS, WINDOWS, related, windowed
 
 
 @pytest.fixture
@@ -83,3 +84,29 @@ def test_shards_are_the_parts_of_the_whole_batch(dataset: Dataset) -> None:
 
 def test_the_cpu_takes_batches_as_they_are(dataset: Dataset) -> None:
     assert isinstance(open_feed(Batches(dataset, np.arange(23), 4, 0)), Plain)
+
+
+class NoHostRead(TorchDispatchMode):
+    """Refuses what would make the host wait for the device, or give a shape that depends on values."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        assert name not in ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero"), name
+        assert name != "index" or all(one is None or one.dtype == torch.int64 for one in args[1])
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_windows_are_cut_on_the_device_as_on_the_host(channels_last: bool) -> None:
+    given: dict[str, Any] = {"fields": WINDOWS, "channels_last": channels_last, "flip": True, "crop": True}
+    batches = Batches(windowed(), np.arange(20), 6, 7, **given)
+    resident = Resident(batches)
+    for index in (0, 1, 2, 300):
+        host, raw = batches.batch(index), resident.raw(index)
+        assert raw["corners"].shape == (6, 2)
+        with NoHostRead():
+            made = resident.finish(raw)
+        for name, value in host.items():
+            assert torch.equal(value, made[name]) and value.stride() == made[name].stride(), name
+    still = Resident(Batches(windowed(), np.arange(20), 6, 7, fields=WINDOWS))
+    assert "corners" not in still.raw(0)

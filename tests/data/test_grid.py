@@ -233,6 +233,29 @@ def test_a_film_that_cannot_be_used_is_told_by_its_name(opened: Any, films: Path
     assert caught.value.exit_code == 2 and "\n  s1_bad.mkv: " in str(caught.value)
 
 
+def test_bytes_changed_at_random_are_a_broken_film_or_none(films: Path) -> None:
+    """Never another error than the one that is told by file."""
+    pytest.importorskip("av")
+    random, loud = np.random.default_rng(1), loudness(0)
+    for suffix in (".mov", ".mpg", ".mkv", ".avi"):
+        path = film(films / f"a{suffix}", pictures(np.arange(25) / 25, loud), 25, sound(1, loud, 44_100))
+        raw = path.read_bytes()
+        for number in range(12):
+            changed = bytearray(raw)
+            within = 500 if number % 2 else len(raw)
+            for place in random.integers(0, within, 1 + number):
+                changed[place] = random.integers(0, 256)
+            path.write_bytes(changed)
+            read = Film(path, path)
+            try:
+                extent = read.extent(_fit(), 60)
+                assert np.abs(read.audio(extent, 60)).max() <= 1
+                for _ in read.frames(extent, 1):
+                    pass
+            except BadPicture:
+                pass
+
+
 def test_one_broken_film_among_others_is_left_out_counted_and_told(
     opened: Any, films: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -291,6 +291,11 @@ def test_a_caption_file_with_too_few_lines_or_none_is_named_with_its_row(setting
     assert str(path) in message and "has 2 captions, where 10 are asked for (row 1 of " in message
     path.unlink()
     assert "the captions of row 1 of" in refused(settings, root) and "filenames.pickle" in refused(settings, root)
+    path.mkdir()
+    assert "is no text file of up to a megabyte" in refused(settings, root)
+    path.rmdir()
+    path.write_text("a word\n" * 200_000)
+    assert "is no text file of up to a megabyte" in refused(settings, root)
 
 
 def test_pickles_are_never_run_and_sizes_are_bounded(settings: Settings, root: Path) -> None:

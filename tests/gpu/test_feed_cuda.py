@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.sets import FIELDS, related
+from data.sets import FIELDS, WINDOWS, related, windowed
 from gansweep.data.batches import Batches
 from gansweep.data.dataset import Dataset
 from gansweep.data.feed import Plain, Resident, Streamed, open_feed
@@ -65,8 +65,26 @@ def test_columns_and_relations_are_those_made_on_the_host(feed: Any, channels_la
 
 
 @pytest.mark.parametrize("feed", [Resident, Streamed])
-def test_a_batch_is_made_without_waiting(feed: Any) -> None:
-    ours = feed(_batches("cuda"))
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_windows_are_those_cut_on_the_host(feed: Any, channels_last: bool) -> None:
+    given: dict[str, Any] = {"fields": WINDOWS, "channels_last": channels_last, "flip": True, "crop": True}
+    batches = Batches(windowed(), np.arange(20), 6, 7, device="cuda", **given)
+    plain, ours = Plain(batches), feed(batches)
+    for index in ORDER:
+        here, there = plain.finish(plain.raw(index)), ours.finish(ours.raw(index))
+        for name, value in here.items():
+            assert there[name].is_cuda and torch.equal(value, there[name]), (name, index)
+            assert value.stride() == there[name].stride(), name
+
+
+def _windows() -> Batches:
+    return Batches(windowed(), np.arange(20), 6, 7, device="cuda", fields=WINDOWS, flip=True, crop=True)
+
+
+@pytest.mark.parametrize("feed", [Resident, Streamed])
+@pytest.mark.parametrize("batches", [lambda: _batches("cuda"), _windows])
+def test_a_batch_is_made_without_waiting(feed: Any, batches: Any) -> None:
+    ours = feed(batches())
     ours.finish(ours.raw(0))
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")

@@ -168,3 +168,4 @@ def test_shrunk_it_trains_through_the_one_loop(more: tuple[str, ...], tmp_path: 
     assert charged <= {key.rpartition("/")[2] for key in outcome.last_losses}
     assert all(map(math.isfinite, outcome.last_losses.values()))
     assert {path.name for path in (tmp_path / "run" / "grids").iterdir()} == {"samples", "clips"}
+    assert [path.suffix for path in (tmp_path / "run" / "clips").iterdir()] == [".mp4"] * 2

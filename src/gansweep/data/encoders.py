@@ -150,7 +150,7 @@ def _length(args: Mapping[str, Any], encoder: str) -> int:
     if type(length) is not int or not 1 <= length <= _MOST_LENGTH:
         raise UserError(f"data.args.embedding={length} is out of range: 1 to {_MOST_LENGTH}")
     if encoder == MINILM and length != own:
-        raise UserError(f"data.args.embedding={length}: {MINILM}'s vectors have {own} numbers")
+        raise UserError(f"data.args.embedding={length}: {MINILM}'s vectors have {own} numbers: say {own}")
     return length
 
 
@@ -181,6 +181,7 @@ def _keep(place: Path, vectors: NDArray[np.float32]) -> None:
             np.save(out, vectors, allow_pickle=False)
             out.flush()
             os.fsync(out.fileno())
+        Path(draft).chmod(0o644)
         Path(draft).replace(place)
     except OSError:
         if draft is not None:

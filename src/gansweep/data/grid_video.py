@@ -6,6 +6,7 @@ of them may lead to another file.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,6 +79,8 @@ class Film:
             sound, starts_s = _decoded(box, most_s)
         late = 0 if self.sound != self.picture else round((starts_s - picture_starts_s) * RATE_HZ)
         if late <= 0:
+            if len(sound) <= -late:
+                raise BadPicture("no sound", "its sound ends before the picture begins")
             return sound[-late:], 0
         if late > most_s * RATE_HZ:
             raise BadPicture("damaged", f"its sound begins {late / RATE_HZ:.0f} s after the picture")
@@ -100,16 +103,18 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         if path.stat().st_size == 0:
             raise BadPicture("empty file", path.name)
+        if not os.access(path, os.R_OK):
+            raise BadPicture("not readable", f"{path.name}: permission denied")
         options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
         with av.open(str(path), options=options, metadata_errors="replace") as box:
             yield box
-    except (BadPicture, MemoryError):
+    except BadPicture:
         raise
     except FileNotFoundError:
         raise BadPicture("missing file", path.name) from None
-    except PermissionError:
-        raise BadPicture("not readable", f"{path.name}: permission denied") from None
     except Exception as error:  # Decoders raise a dozen kinds of their own on damaged files.
+        if isinstance(error, MemoryError) and not isinstance(error, av.error.FFmpegError):
+            raise  # this machine's; the library's own is what a damaged header asks for
         what = (str(error).splitlines() or ["no message"])[0]
         raise BadPicture("damaged", f"{path.name}: {type(error).__name__}: {what}") from error
 
@@ -217,4 +222,6 @@ def _decoded(box: Any, most_s: float) -> tuple[NDArray[np.float32], float]:
         raise BadPicture("truncated", f"{len(sound) / RATE_HZ:.2f} of {promised_s:.2f} s of sound are there")
     if promised_s:  # without what fills up a coder's last block
         sound = sound[: round(promised_s * RATE_HZ)]
+    if not len(sound):
+        raise BadPicture("no sound")
     return np.clip(np.nan_to_num(sound), -1, 1), starts_s

@@ -26,6 +26,7 @@ from gansweep.errors import UserError
 _SIDES = (76, 304)
 _CLASSES, _CAPTIONS = "class_info.pickle", "text_c10"
 _FLOWERS = "jpg/"
+_MOST_TEXT_BYTES = 2**20
 
 
 class StackGan(TextSet):
@@ -131,6 +132,9 @@ class StackGan(TextSet):
         path = folder / f"{inner}.txt"
         of = f"row {row} of {self.place(part, FILE_NAMES)}"
         try:
+            plain = path.is_file() and path.stat().st_size <= _MOST_TEXT_BYTES
+            if not plain and path.exists():
+                raise UserError(f"data.path: {path}, the captions of {of}, is no text file of up to a megabyte")
             captions = read_sidecar(path)
         except OSError as error:
             raise UserError(f"data.path: {path}, the captions of {of}, cannot be read ({error.strerror})") from None
