@@ -192,7 +192,7 @@ the journal, and what was tried. An entry's name tells it in full: what its auth
   gansweep journals
   gansweep journals vae
   gansweep journals vae/2022-04-01a
-  gansweep train experiment=vae/2022-04-01a data.path=PICTURES
+  gansweep train experiment=vae/2022-04-01a +scale_down=cpu
 """
 
 UI = """\
