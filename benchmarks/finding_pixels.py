@@ -31,10 +31,8 @@ def clips_of(seen: Seen) -> tuple[Tensor, Tensor]:
     """Return (made, real) frames of the same held-out clips, (clips, frames, S, S), 0 black to 1 white."""
     drawer = seen.networks().drawer
     rows = range(min(CLIPS, len(drawer.held_out[1])))
-    real = to_uint8(drawer.pictures(rows)["frames"].flatten(0, 1), "tanh").unflatten(0, (len(rows), -1))[:, :, 0]
-    side = drawer.samples(rows, seed=0)["clip"][:, 0]
-    made = side.unflatten(2, (real.shape[1], real.shape[3])).movedim(2, 1)
-    return made.double() / 255, real.double() / 255
+    clips = drawer.clips(rows, seed=0, batch_size=CLIPS)
+    return clips.made[:, :, 0].double() / 255, clips.real[:, :, 0].double() / 255
 
 
 def lost(made: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:

@@ -164,6 +164,8 @@ def test_whole_utterances_of_a_system_that_makes_clips_are_filmed(tmp_path: Path
     assert len(shown) == frames, "two utterances of 14 clips and the beginning of a third, or the beginning of one"
     panels = np.stack(shown)[:, 18:].astype(int)
     assert np.abs(panels[:, :, :128] + panels[:, :, 264:] - 255).mean() < 4, "made is the negative of real"
+    drawer = restore(run.checkpoint_dir / "last.pt", run, recorded).drawer
+    assert torch.equal(drawer.clips([1, 20], 0, 1).real[:, 2], drawer.samples([1, 20], 0)["image"])
     again = sample(str(run.dir), n=n, out=tmp_path / "again")
     assert again.clips[0].read_bytes() == made.clips[0].read_bytes()
 

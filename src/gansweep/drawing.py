@@ -12,15 +12,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from gansweep.clips import Clips, gathered
 from gansweep.config.settings import Settings
 from gansweep.data import Batches, Dataset, open_data, to_uint8
-from gansweep.data.clips import utterances
 from gansweep.engine.handle import Nets
 from gansweep.engine.noise import Noise, mix
 from gansweep.errors import RunFailed
@@ -82,42 +79,29 @@ class Drawer:
             self._note_bad({"": rebuilt}, torch.tensor(list(rows)))
             return to_uint8(batch[aim_of(self.system)], self._kind), to_uint8(rebuilt, self._kind)
 
-    def clips(self, most: int, utterances_most: int, frames_most: int, batch_size: int, seed: int) -> Clips:
-        """Return clips for a film, as bytes on the host: whole utterances of held-out people, one after the other.
+    def clips(self, rows: Sequence[int], seed: int, batch_size: int, runs: Sequence[int] | None = None) -> Clips:
+        """Return the clips numbered `rows`, on the host, of a system that makes any; RunFailed for one not finite.
 
-        At most `most` clips, of at most so many utterances, each cut to `frames_most` frames; RunFailed when one is not
-        finite. Only for a system with `clips`.
+        They are whole what `samples` shows one frame of. `runs`: how many of them follow one another in each utterance.
         """
-        dataset, held_out = self.held_out
-        clip = self.system.inputs.get("frames")
-        longest = max(1, frames_most // clip.shape[0]) if clip is not None else 1
-        runs: list[NDArray[np.int64]] = []
-        for run in utterances(dataset, held_out, utterances_most):
-            room = most - sum(map(len, runs))
-            runs += [run[: min(room, longest)]] if room > 0 else []
-        picked = np.concatenate(runs)
         parts: list[dict[str, Tensor]] = []
-        for start in range(0, len(picked), batch_size):
-            numbers = range(start, min(start + batch_size, len(picked)))
-            with full_fp32(), _own_dropout(self.training, seed, numbers):
-                noise = self._noise(seed, numbers, draw=2)
-                part = self.system.clips(self.nets, self._batch(picked[list(numbers)]), noise)  # type: ignore[attr-defined]
-            self._note_bad({"made": part["made"]}, torch.tensor(list(numbers)))
+        for start in range(0, len(rows), batch_size):
+            few = rows[start : start + batch_size]
+            with full_fp32(), _own_dropout(self.training, seed, few):
+                noise = self._noise(seed, few, draw=0)
+                part = self.system.clips(self.nets, self.pictures(few), noise)  # type: ignore[attr-defined]
+            self._note_bad({"made": part["made"]}, torch.tensor(list(few)))
             parts.append({name: values.cpu() for name, values in part.items()})
         self.refuse_nonfinite()
-        return gathered(parts, self._kind, [len(run) for run in runs])
+        return gathered(parts, self._kind, runs or [1] * len(rows))
 
     def pictures(self, rows: Sequence[int]) -> Mapping[str, Tensor]:
         """Return rows of the run's held-out data (training data when nothing is held out), round and round."""
-        held_out = self.held_out[1]
-        return self._batch(held_out[[row % len(held_out) for row in rows]])
-
-    def _batch(self, picked: NDArray[np.int64]) -> Mapping[str, Tensor]:
-        """Return the fields of some rows of the data set."""
-        dataset = self.data
+        dataset, held_out = self.held_out
+        picked = held_out[[row % len(held_out) for row in rows]]
         fields = tuple(self.system.inputs)
         options: dict[str, Any] = {"normalize": self._kind, "fields": fields, "shuffle": False}
-        return Batches(dataset, picked, len(picked), 0, **options, device=self.device, dtype=self.dtype).batch(0)
+        return Batches(dataset, picked, len(rows), 0, **options, device=self.device, dtype=self.dtype).batch(0)
 
     def first_bad(self) -> int:
         """Return the number of the first sample so far with a NaN or infinite value, a huge one when there is none."""

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gansweep.clips import coders, strips, write_film, writing_notes
 from gansweep.config.settings import Settings
 from gansweep.data import invertible
+from gansweep.data.clips import utterances
 from gansweep.errors import UserError
 from gansweep.grids import interleave, save_each, save_grid
 from gansweep.restore import Restored, recorded, restore
@@ -89,7 +91,16 @@ def sample(
 
 def _filmed(restored: Restored, most: int, seed: int, folder: Path) -> tuple[Path, ...]:
     """Write clips of the checkpoint: a grid of their frames, and a film, or one line that says what it needs."""
-    shown = restored.drawer.clips(most, FILM_UTTERANCES, FILM_FRAMES_MOST, BATCH_SIZE, seed)
+    dataset, held_out = restored.drawer.held_out
+    clip = restored.system.inputs.get("frames")
+    longest = max(1, FILM_FRAMES_MOST // clip.shape[0]) if clip is not None else 1
+    numbers: list[int] = []
+    runs: list[int] = []
+    for utterance in utterances(dataset, held_out, FILM_UTTERANCES):
+        run = np.searchsorted(held_out, utterance[: min(longest, most - len(numbers))]).tolist()
+        numbers += run
+        runs += [len(run)] if run else []
+    shown = restored.drawer.clips(numbers, seed, BATCH_SIZE, runs)
     frames, columns = strips(shown)
     grid = save_grid(frames, folder / "clips.png", columns)
     for line in writing_notes():

@@ -100,8 +100,9 @@ class System(Protocol):
     `output_range`, (lowest, highest) or None, is told when its pictures lie outside of it. `positive_knobs` names those
     that must stay greater than 0. One with `clips(nets, batch, noise)` has its runs show films beside the grids: it
     returns frames `made` and `real`, (B, T, C, H, W), and the `still` (B, C, H, W) that the film repeats, all in the
-    range of the data's normalisation, and their `sound` (B, T · samples), 16 000 Hz, in -1..1. A class with `takes`, key of `model` -> check (see nets.given), is not made when one
-    of its checks refuses what was given.
+    range of the data's normalisation, and their `sound` (B, T · samples), 16 000 Hz, in -1..1.
+    A class with `takes`, key of `model` -> check (see nets.given), is not made when one of its checks refuses what was
+    given.
     """
 
     nets: dict[str, nn.Module]
