@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from gansweep.build import build_system, positive_knobs
 from gansweep.config.settings import Settings
-from gansweep.data import check_settings, refuse_missing_sizes
+from gansweep.data import check_settings, refuse_missing
 from gansweep.engine.distributed import World, synchronise_norms
 from gansweep.engine.freeze import keep_statistics, learnt_parameters
 from gansweep.engine.knobs import Knobs
@@ -96,7 +96,7 @@ def check(settings: Settings) -> System:
         )
     _check_best_by(settings, _metric_names(settings, system, charged))
     check_settings(settings.data)
-    refuse_missing_sizes(settings.data, system.inputs)
+    refuse_missing(settings.data, system.inputs)
     if settings.model.warm_start.source is not None:
         _, path = store.resolve_checkpoint(settings.model.warm_start.source)
         load_weights(system.nets, checkpoint.load(path)["nets"], settings.model.warm_start.nets, path, copy=False)

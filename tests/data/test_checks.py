@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
-from gansweep.data import check_settings, open_data
+from gansweep.config import conf_dir
+from gansweep.config.settings import DataSettings
+from gansweep.data import check_settings, open_data, refuse_missing
 from gansweep.errors import UserError
 
 from .conftest import Draw, Settings
@@ -75,3 +79,48 @@ def test_a_target_that_is_not_there(settings: Settings, target: str, said: str) 
 def test_checking_creates_nothing(settings: Settings, tmp_path: Path) -> None:
     check_settings(settings("emoji"))
     assert not (tmp_path / "cache").exists()
+
+
+def _inputs(**shapes: tuple[int, ...]) -> dict[str, Any]:
+    return {name.replace("__", "."): SimpleNamespace(shape=shape) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "said"),
+    [
+        (
+            "heads",
+            {"embedding": (300,)},
+            "no field 'embedding'; sets that have it: emoji; stackgan; coco",
+        ),
+        ("emoji", {"still": (1, 8, 8)}, "data=emoji has no field 'still'; sets that have it: talking; grid"),
+        ("emoji", {"pair_target__image": (3, 8, 8)}, "no relation 'pair_target', which 'pair_target.image' asks for"),
+        ("talking", {"target__image": (3, 8, 8)}, "no relation 'target', which 'target.image' asks for; sets that"),
+        ("grid", {"lips": ()}, "data=grid has no field 'lips'; sets that have it: talking"),
+        ("talking", {"frames": (7, 1, 8, 8)}, "data.args.frames=5: the model takes clips of 7 frames; say"),
+        (
+            "emoji",
+            {"image_64": (3, 64, 64)},
+            r"data.args.sizes=\[\]: the model \(model.outputs\) takes pictures of 64 px",
+        ),
+    ],
+)
+def test_what_a_shipped_set_cannot_give_is_refused_before_it_is_packed(
+    name: str, inputs: dict[str, tuple[int, ...]], said: str
+) -> None:
+    with pytest.raises(UserError, match=said):
+        refuse_missing(shipped(name), _inputs(**inputs))
+
+
+@pytest.mark.parametrize("name", ["heads", "emoji", "talking", "people", "folder", "multipie", "stackgan", "coco"])
+def test_what_it_may_have_is_not_refused(name: str) -> None:
+    usual = {"image": (3, 8, 8), "pair__image": (3, 8, 8), "wrong__image": (3, 8, 8), "mylab": (3,)}
+    refuse_missing(shipped(name), _inputs(**usual))
+    if name in ("heads", "multipie"):
+        refuse_missing(shipped(name), _inputs(pair_target__image=(3, 8, 8), mask=(1, 8, 8), light=()))
+
+
+def shipped(name: str) -> DataSettings:
+    """The settings of conf/data/NAME.yaml."""
+    values = yaml.safe_load((conf_dir() / "data" / f"{name}.yaml").read_text())
+    return DataSettings.model_validate(values)

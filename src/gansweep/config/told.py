@@ -58,6 +58,9 @@ def composition(error: Exception, overrides: Sequence[str], session: Session) ->
         if f"~{match[1]}" in (line.partition("=")[0] for line in overrides):
             return f"~{match[1]}: other keys refer to it; write {match[1]}=null to remove what it weighs"
         return f"${{{match[1]}}}: no such key to refer to{_near_key(match[1], session)}"
+    if match := re.search(r"Error merging override (.+)", message):
+        key = match[1].partition("=")[0]
+        return f"{match[1]}: {key} is a group of keys, or a list of such; set its keys one by one, as in {key}.KEY=…"
     if "Config group override must be" in message:
         groups = [line for line in overrides if session.is_group(line.partition("=")[0])]
         wrong = [line for line in groups if line.partition("=")[2].strip().lower() in ("null", "")] or groups

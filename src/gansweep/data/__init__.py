@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gansweep.data.batches import Batches
 from gansweep.data.cache import open_cached
-from gansweep.data.checks import check_settings, reader_class, refuse_missing_sizes
+from gansweep.data.checks import check_settings, reader_class, refuse_missing
 from gansweep.data.dataset import Dataset
 from gansweep.data.feed import Feed, open_feed
 from gansweep.data.normalize import invertible, normalize, to_uint8
@@ -24,7 +24,7 @@ __all__ = [
     "normalize",
     "open_data",
     "open_feed",
-    "refuse_missing_sizes",
+    "refuse_missing",
     "to_uint8",
 ]
 

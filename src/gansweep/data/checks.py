@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gansweep.data.resize import RESAMPLING, WAYS
+from gansweep.data.shipped import hint, never_has
 from gansweep.data.source import Source
 from gansweep.data.tags import ORIENTATIONS, check_tags
 from gansweep.errors import UserError, nearest
@@ -46,14 +47,37 @@ def check_settings(cfg: DataSettings) -> None:
         reader(cfg).check()
 
 
-def refuse_missing_sizes(cfg: DataSettings, inputs: Iterable[str]) -> None:
-    """Raise UserError when a model's inputs are pictures of further sizes that data.args.sizes does not name.
+def refuse_missing(cfg: DataSettings, inputs: Mapping[str, Any]) -> None:
+    """Raise UserError for a model's inputs (name to what has a `shape`) that a shipped set cannot give.
 
-    Of readers that can give them; before anything is packed.
+    Fields, relations, sizes of pictures, lengths of clips: as far as settings tell them, before anything is packed.
     """
     reader = reader_class(cfg)
-    if not (isinstance(reader, type) and issubclass(reader, Source) and hasattr(reader, "sizes")):
+    if not (isinstance(reader, type) and issubclass(reader, Source)):
         return
+    own = reader.__module__.rpartition(".")[2]
+    for name in inputs:
+        relation, _, column = name.rpartition(".")
+        step = relation.rpartition("_")[2]
+        if step and never_has(own, step):
+            raise UserError(f"data={own} has no relation '{relation}', which '{name}' asks for{hint(step)}")
+        if never_has(own, column):
+            raise UserError(f"data={own} has no field '{column}'{hint(column)}")
+    _refuse_other_length(cfg, inputs)
+    if hasattr(reader, "sizes"):
+        _refuse_missing_sizes(cfg, inputs)
+
+
+def _refuse_other_length(cfg: DataSettings, inputs: Mapping[str, Any]) -> None:
+    given, wanted = cfg.args.get("frames"), getattr(inputs.get("frames"), "shape", ())
+    if isinstance(given, int) and wanted and given != wanted[0]:
+        raise UserError(
+            f"data.args.frames={given}: the model takes clips of {wanted[0]} frames; "
+            f"say data.args.frames={wanted[0]} or model.frames={given}"
+        )
+
+
+def _refuse_missing_sizes(cfg: DataSettings, inputs: Iterable[str]) -> None:
     names = (name.rpartition(".")[2].partition("_") for name in inputs)
     wanted = sorted({int(size) for column, _, size in names if column == "image" and size.isdecimal()})
     given = cfg.args.get("sizes") or []

@@ -12,47 +12,12 @@ from numpy.typing import NDArray
 from gansweep.data.columns import Column, Repeated
 from gansweep.data.encoders import PRECOMPUTED, Encoding
 from gansweep.data.relations import NOBODY, Drawn, Relation, Rows, uniform
+from gansweep.data.shipped import hint
 from gansweep.data.split import held_out
 from gansweep.errors import UserError, nearest
 
 Fields = dict[str, Any]
 
-# For the message about a field or relation that is not there; image, group and box are in every shipped set, the
-# relations pair, real and wrong in every set.
-_FACES = ("heads", "multipie")
-_CLIPS = ("talking", "grid")
-_CAPTIONED = ("emoji", "stackgan", "coco", "folder with captions in its metadata or in .txt files")
-_SHIPPED_WITH = {
-    "label": (
-        "emoji",
-        "fashion_mnist",
-        "heads",
-        "people",
-        "stackgan",
-        "folder with a sub-folder per class or a label in its metadata",
-    ),
-    "caption": _CAPTIONED,
-    "tags": (
-        "emoji",
-        "fashion_mnist",
-        "heads",
-        "people",
-        "talking",
-        "grid",
-        "folder with sub-folders or tags in its metadata",
-    ),
-    "identity": (*_FACES, *_CLIPS),
-    "pose": _FACES,
-    "light": _FACES,
-    "mask": ("heads", "multipie with data.args.mask=FILE.npy"),
-    "target": _FACES,
-    "still": _CLIPS,
-    "frames": _CLIPS,
-    "audio": _CLIPS,
-    "lips": ("talking",),
-    "loudness": ("grid",),
-    "embedding": _CAPTIONED,
-}
 # A mirrored face looks, and is lit, from the other side.
 _HANDED = frozenset(("pose", "light"))
 
@@ -126,10 +91,10 @@ class Dataset:
             if relation and self._steps(relation) is None:
                 known = ", ".join(self.relations)
                 asked = f"relation '{relation}', which '{name}' asks for"
-                raise UserError(f"data: {self.source} has no {asked} (it has {known}){_hint(relation.split('_')[-1])}")
+                raise UserError(f"data: {self.source} has no {asked} (it has {known}){hint(relation.split('_')[-1])}")
             if column not in self.fields and column not in ("index", *self._image_names, *self._made_of_words):
                 known = ", ".join(["image", *self.fields, *self._made_of_words])
-                raise UserError(f"data: {self.source} has no field '{column}' (it has {known}){_hint(column)}")
+                raise UserError(f"data: {self.source} has no field '{column}' (it has {known}){hint(column)}")
 
     def column(self, name: str) -> NDArray[Any]:
         """Return a field of numbers, one row per picture; raises UserError for a missing field or one of text."""
@@ -212,10 +177,3 @@ class Dataset:
             "real": Drawn(what="a picture"),
             "wrong": Drawn(differ=classes, what=f"of another {kind}"),
         }
-
-
-def _hint(name: str) -> str:
-    shipped = "; ".join(_SHIPPED_WITH.get(name, ()))
-    if name.startswith("image_"):
-        shipped = f"emoji, stackgan, coco, folder with data.args.sizes=[{name.removeprefix('image_')}]"
-    return f"; sets that have it: {shipped}" if shipped else ""
