@@ -19,7 +19,7 @@ from gansweep.scoring.figure import pixels, plain_style
 
 _DPI = 80
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
-_COLOURS_KEPT = 128
+_COLOURS_KEPT = 64
 
 
 def _write(figure: Any, path: Path) -> None:
@@ -27,7 +27,7 @@ def _write(figure: Any, path: Path) -> None:
     Image.fromarray(pixels(figure)).quantize(_COLOURS_KEPT, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
-def _strips(path: Path, rows: Mapping[str, Tensor], width_in: float = 9.0) -> None:
+def _strips(path: Path, rows: Mapping[str, Tensor], width_in: float = 8.0) -> None:
     """Draw rows of pictures, each (N, C, S, S) in 0 to 1, one below the other with their names."""
     from matplotlib.figure import Figure
 
@@ -36,7 +36,7 @@ def _strips(path: Path, rows: Mapping[str, Tensor], width_in: float = 9.0) -> No
             name: make_grid((row * 255).round().byte(), columns=len(row), padding_px=1) for name, row in rows.items()
         }
         shape = next(iter(grids.values())).shape
-        height_in = width_in * 0.84 * shape[0] / shape[1] * len(rows) + 0.1
+        height_in = width_in * 0.88 * shape[0] / shape[1] * len(rows) + 0.2
         figure = Figure(figsize=(width_in, height_in), dpi=_DPI, layout="constrained")
         axes = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
         for axis, (name, grid) in zip(axes, grids.items(), strict=True):
@@ -56,6 +56,7 @@ def _curves(
 ) -> None:
     """Draw panels of curves: panel's title -> name -> one (steps, values) a seed; `lines` are levels with a name."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, NullFormatter
 
     with plain_style():
         figure = Figure(figsize=(4.6 * len(panels), 2.9), dpi=_DPI, layout="constrained")
@@ -65,7 +66,14 @@ def _curves(
                     axis.plot(steps, values, color=colour, lw=1.0, alpha=0.8, label=name if n == 0 else None)
             for n, (name, level) in enumerate((lines or {}).items()):
                 axis.axhline(level, color="#444444", lw=0.9, ls=("--", ":")[n % 2], label=name)
-            axis.set_yscale(scale)
+            ends = [abs(float(values[at])) for seeds in named.values() for _, values in seeds for at in (0, -1)]
+            own = "linear" if scale == "symlog" and max(ends) < 10 else scale
+            axis.set_yscale(own)
+            if own != "linear":  # the style reads no mathematics, which a logarithmic axis would write
+                plain = FuncFormatter(lambda value, place: f"{value:g}")
+                lowest, highest = axis.get_ylim()
+                axis.yaxis.set_major_formatter(plain)
+                axis.yaxis.set_minor_formatter(plain if 0 < highest < 10 * lowest else NullFormatter())
             axis.set_title(title, fontsize=9)
             axis.set_xlabel("step", fontsize=8)
             axis.tick_params(labelsize=7)
@@ -77,22 +85,28 @@ def _of(runs: Sequence[Seen], key: str, divide_by: float = 1.0) -> list[tuple[np
     return [(steps, values / divide_by) for steps, values in (seen.curve(key) for seen in runs)]
 
 
+def _named(arm: str, seen: Seen) -> str:
+    return f"{arm}, seed {seen.setting('seed')}"
+
+
 def clips_picture(arms: Arms, path: Path, clips: int = 3) -> None:
-    """Frames of the same held-out clips side by side: real, then each arm's first seed."""
+    """Frames of the same held-out clips side by side: real, then each arm's seeds, one below the other."""
     real = clips_of(arms[arms.names()[0]][0])[1]
     # Those that move most in reality: of others nothing can be seen.
     chosen = real.std(1, correction=0).mean((1, 2)).argsort(descending=True)[:clips]
-    rows = {"real": real} | {arm: clips_of(arms[arm][0])[0] for arm in arms.names()}
+    made = {_named(arm, seen): clips_of(seen)[0] for arm in arms.names() for seen in arms[arm]}
+    rows = {"real": real, **made}
     _strips(path, {name: row[chosen].flatten(0, 1)[:, None] for name, row in rows.items()})
 
 
-def samples_picture(arms: Arms, path: Path, count: int = 14) -> None:
-    """Real pictures of held-out captions, and each arm's samples of them."""
+def samples_picture(arms: Arms, path: Path, count: int = 12) -> None:
+    """Real pictures of held-out captions, and each arm's samples of them, one seed below the other."""
     rows: dict[str, Tensor] = {}
     for arm in arms.names():
-        made, real = samples_of(arms[arm][0], None)
-        rows["real"] = real[:count]
-        rows[arm] = made[0, :count]
+        for seen in arms[arm]:
+            made, real = samples_of(seen, None)
+            rows["real"] = real[:count]
+            rows[_named(arm, seen)] = made[0, :count]
     _strips(path, rows)
 
 

@@ -136,12 +136,16 @@ def measure_light(arms: Arms) -> Values:
     values = int(np.prod(drawer.data.images.shape[1:]))
     for n in range(len(arms["fixed"])):
         error = {arm: arms[arm][n].last("gen/mse", END_OF_RUN) / floor for arm in arms.names()}
+        beyond = {arm: arms[arm][n].last("val/squared_error") / values / held_out for arm in arms.names()}
         found.setdefault("floor", []).append(floor)
         found.setdefault("random_best", []).append(min(error["random"], error["random, class_light=5"]))
         for arm, value in error.items():
             found.setdefault(f"error {arm}", []).append(value)
-            beyond = arms[arm][n].last("val/squared_error") / values / held_out
-            found.setdefault(f"held-out error {arm}", []).append(beyond)
+            found.setdefault(f"held-out error {arm}", []).append(beyond[arm])
+        for key, errors in (("removed", error), ("removed held-out", beyond)):
+            found.setdefault(key, []).append(
+                min(errors[arm] for arm in arms.names() if arm != "fixed") - errors["fixed"]
+            )
     return found
 
 

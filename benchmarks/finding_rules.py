@@ -78,8 +78,8 @@ class Claim:
     `arms`: name -> overrides on top of `common`; each is one sweep over the seeds. `measure` gets the arms' runs and
     returns the quantities; `picture` gets the same and draws. `shown`: quantities that are told and decide nothing.
     `read`: how to read the rule, and what is fair about the comparison.
-    `history`: what an earlier rule or setting gave and why it was changed; the seeds then start behind those it was
-    looked at with (`first_seed`).
+    `history`: what an earlier rule, setting or number of seeds gave and why it was changed; the seeds then start behind
+    those it was looked at with (`first_seed`). `seeds`: how many at least.
     `may_stop`: a run that ends because a loss is no longer finite is a run like another.
     """
 
@@ -96,6 +96,7 @@ class Claim:
     shown: Mapping[str, str] = field(default_factory=dict)
     may_stop: bool = False
     first_seed: int = 1
+    seeds: int = 3
     history: str = ""
 
 

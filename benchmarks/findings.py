@@ -111,8 +111,8 @@ class Progress:
 
 
 def collect(claims: Sequence[Claim], work: Path, count: int, jobs: int) -> dict[str, Result]:
-    """Run what is not kept with `count` seeds, `jobs` claims at a time, and measure each as it ends."""
-    seeds = {claim.name: list(range(claim.first_seed, claim.first_seed + count)) for claim in claims}
+    """Run what is not kept, with at least `count` seeds, `jobs` claims at a time; measure each as it ends."""
+    seeds = {claim.name: [claim.first_seed + n for n in range(max(count, claim.seeds))] for claim in claims}
     found = {claim.name: kept(claim, work / claim.name, seeds[claim.name]) for claim in claims}
     wanted = [claim for claim in claims if found[claim.name] is None]
     progress = Progress(sum(len(claim.arms) for claim in wanted))
@@ -149,7 +149,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = [claim.name for claim in ALL]
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"of {', '.join(names)}")
-    parser.add_argument("--seeds", type=int, default=LEAST_SEEDS, help=f"how many, at least {LEAST_SEEDS}")
+    parser.add_argument(
+        "--seeds", type=int, default=LEAST_SEEDS, help=f"how many, at least {LEAST_SEEDS}; a claim may ask for more"
+    )
     parser.add_argument("--out", type=Path, help="the report; its pictures go into a folder beside it")
     parser.add_argument("--keep", type=Path, help="keep runs and finished claims here, and go on from what is here")
     parser.add_argument("--jobs", type=int, default=2, help="claims run at a time, one core each")

@@ -45,9 +45,9 @@ CASES: dict[
         {"motion_all": [0.1, 0.1, 0.12]},
     ),
     "fixed-light": (
-        {"random_best": [1.1, 1.12, 1.11], "error fixed": [0.2, 0.22, 0.21]},
+        {"random_best": [1.1, 1.12, 1.11], "removed held-out": [0.9, 0.92, 0.91]},
         {"random_best": [0.3, 0.31, 0.32]},
-        {"error fixed": [0.3, 0.5, 0.7]},
+        {"removed held-out": [0.3, 0.5, 0.7]},
         {},
     ),
     "decay-to-2-percent": (
