@@ -33,6 +33,10 @@ from gansweep.runs.writer import Copier, Writer
 log = logging.getLogger("gansweep")
 
 
+# Who stops a whole machine tells every process of it, some of them twice: only a later one is meant as impatience.
+_TOGETHER_S = 2.0
+
+
 class Interrupted(Exception):
     """The run was asked to stop (Ctrl-C or SIGTERM) and has kept its state."""
 
@@ -74,7 +78,7 @@ class Loop:
         self.meter = Meter(None if world.alone else world.mean)
         self._clock = time.perf_counter()
         self._timed_from = self.step
-        self._stop = ""
+        self._stop, self._stopped_at = "", 0.0
         device = self.parts.device
         self._copier, self._writer = Copier(device), Writer(threaded=device.type == "cuda")
         parts = self.parts
@@ -259,15 +263,16 @@ class Loop:
 
     @contextmanager
     def _signals(self) -> Any:
-        """Let Ctrl-C and SIGTERM end the run between two steps, with its state kept; a second one ends it at once."""
+        """Let Ctrl-C and SIGTERM end the run between two steps, with its state kept; a later one ends it at once."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
 
         def ask(number: int, frame: Any) -> None:
-            if self._stop:
+            if not self._stop:
+                self._stop, self._stopped_at = signal.Signals(number).name, time.monotonic()
+            elif time.monotonic() - self._stopped_at > _TOGETHER_S:
                 raise KeyboardInterrupt
-            self._stop = signal.Signals(number).name
 
         before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
         try:

@@ -52,7 +52,7 @@ def test_the_users_modules_are_copied_and_what_changes_is_named(
 def test_settings_come_back_as_they_were(tmp_path: Path) -> None:
     with session() as hydra:
         job = hydra.job(3, ["model=vae", "scales.l1=7"])
-    freeze.freeze_points(tmp_path, [job])
+    freeze.freeze_points(tmp_path, {3: job.settings})
     assert freeze.frozen_point(tmp_path, 3) == job.settings
     (tmp_path / "points" / "3.json").write_text("{")
     with pytest.raises(UserError, match=r"points/3\.json: cannot be read"):
@@ -99,11 +99,37 @@ def test_more_jobs_than_the_gpus_hold_are_refused(monkeypatch: pytest.MonkeyPatc
 
 def test_a_device_has_one_job_whoever_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GANSWEEP_LOCKS", str(tmp_path / "locks"))
-    first, second = (slots.Slot(0, "GPU-a", 1) for _ in range(2))
-    other = slots.Slot(1, "GPU-a", 1)
+    first, second = (slots.Slot(0, "GPU-a", 1, "GPU-a.0") for _ in range(2))
+    other = slots.Slot(1, "GPU-a", 1, "GPU-a.1")
     assert first.take() and not second.take() and other.take()
-    first.give_back()
+    job = subprocess.Popen(["sleep", "60"], pass_fds=first.held())
+    first.hand_over()
+    assert not second.take()  # the job has it, whatever becomes of who started it
+    job.kill()
+    job.wait()
     assert second.take()
+    assert (tmp_path / "locks" / "GPU-a.0.lock").stat().st_mode & 0o777 == 0o666
+    (tmp_path / "locks" / "GPU-b.0.lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic links"):
+        slots.Slot(0, "GPU-b", 1, "GPU-b.0").take()
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"memory_gb": "8GB"}, "memory_gb=8GB"),
+        ({"memory_gb": 0}, "memory_gb=0"),
+        ({"grace_s": "abc"}, "grace_s=abc"),
+        ({"grace_s": -1}, "grace_s=-1"),
+        ({"retries": {"killed": "x"}}, "retries.killed=x"),
+        ({"retries": {"kiled": 1}}, "did you mean 'killed'"),
+        ({"per_device": 0}, "per_device=0"),
+    ],
+)
+def test_limits_that_make_no_sense_are_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        slots.slots({"n_jobs": 1, "per_device": 1} | changes, on_cuda=False)
 
 
 def test_faults_are_told_apart() -> None:
@@ -125,9 +151,8 @@ def repeated(directory: Path) -> ledger.Sweep:
         SimpleNamespace(number=n, overrides=(f"scales.l1={1 + n // 3}", f"seed={n % 3}"), name=f"{n}") for n in range(6)
     ]
     ledger.begin(directory, "20261122-120000-abcd", [], points, {})
-    for n, value in enumerate((1.0, 2.0, 3.0, 5.0, 5.0, None)):
-        losses = {} if value is None else {"fit/l1": value}
-        ledger.state(directory, n, "FINISHED" if losses else "FAILED", losses=losses)
+    for n, value in enumerate((1.0, 2.0, 3.0, 5.0, 5.0, 900.0)):
+        ledger.state(directory, n, "FINISHED" if value < 900 else "FAILED", losses={"fit/l1": value})
     return ledger.load(directory)
 
 
@@ -136,7 +161,7 @@ def test_points_have_the_mean_and_students_interval_over_their_seeds(tmp_path: P
     assert (first.overrides, first.jobs) == (("scales.l1=1",), (0, 1, 2))
     mean, half = first.losses["fit/l1"]
     assert mean == 2.0 and half == pytest.approx(4.302652729911275 / math.sqrt(3))
-    assert second.losses["fit/l1"] == (5.0, 0.0)
+    assert (second.finished, second.losses["fit/l1"]) == (2, (5.0, 0.0))  # what failed says nothing of the point
     assert json.dumps(second.jobs) == "[3, 4, 5]"
 
 

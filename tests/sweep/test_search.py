@@ -31,7 +31,7 @@ def bowl(point: dict[str, str]) -> float:
 @pytest.mark.parametrize(("sampler", "near"), [("tpe", 0.02), ("cmaes", 0.05), ("qmc", 0.05), ("random", 0.2)])
 def test_the_least_of_a_bowl_is_found_within_forty_points(sampler: str, near: float, tmp_path: Path) -> None:
     search = Search(tmp_path, "bowl", BOTH, LOSS, settings(sampler=sampler), steps=1)
-    for _ in range(search.total):
+    for _ in range(40):
         number, point = search.ask({})
         search.tell(number, [bowl(point)])
     assert search.study.best_value < near
@@ -52,7 +52,7 @@ def spent(directory: Path, pruner: str) -> tuple[int, float]:
     """Return the steps that a search takes in all, and the best value: each run falls toward its point's own floor."""
     search = Search(directory, pruner, BOTH, LOSS, settings(pruner=pruner, n_trials=40), steps=27)
     total = 0
-    for _ in range(search.total):
+    for _ in range(40):
         number, point = search.ask({})
         floor = bowl(point)
         for step in range(1, 28):
@@ -204,3 +204,14 @@ def test_ranges_that_are_none_are_refused(line: str, said: str) -> None:
 def test_objectives_that_make_no_sense_are_refused(names: list[str], said: str) -> None:
     with pytest.raises(UserError, match=said):
         objectives(names)
+
+
+def test_a_resumed_search_draws_on_and_not_once_more(tmp_path: Path) -> None:
+    seen = []
+    for _ in range(3):
+        search = Search(tmp_path, "on", BOTH, LOSS, settings(sampler="random"), steps=1)
+        for _ in range(4):
+            number, point = search.ask({})
+            seen.append(point["optimizer.lr"])
+            search.tell(number, [1.0])
+    assert len(set(seen)) == 12

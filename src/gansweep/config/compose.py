@@ -264,12 +264,12 @@ def _choices(cfg: DictConfig) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def session(dirs: Sequence[Path] = ()) -> Iterator[Session]:
-    """Open Hydra on the shipped conf/ and `dirs`; always closes it again, so that hydra.main can open its own."""
+def session(dirs: Sequence[Path] = (), shipped: Path | None = None) -> Iterator[Session]:
+    """Open Hydra on the shipped conf/ (or a copy) and `dirs`; always closes it, so that hydra.main can open its own."""
     GlobalHydra.instance().clear()
     setup_globals()
     try:
-        with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir()), job_name="gansweep"):
+        with initialize_config_dir(version_base="1.3", config_dir=str(shipped or conf_dir()), job_name="gansweep"):
             yield Session(dirs)
     finally:
         GlobalHydra.instance().clear()

@@ -55,7 +55,7 @@ def open_run(run_dir: Path) -> Run:
 def runs_below(directory: Path, depth: int = _DEPTH) -> list[Run]:
     """Return the runs in `directory` and at most `depth` levels below, oldest first.
 
-    Left out: records that cannot be read, and the summary runs of sweeps.
+    Left out: records that cannot be read, the summary runs of sweeps, attempts that another one took the place of.
     """
     runs = []
     for found in _run_dirs(directory.absolute(), depth):
@@ -63,7 +63,7 @@ def runs_below(directory: Path, depth: int = _DEPTH) -> list[Run]:
             run = open_run(found)
         except UserError:
             continue
-        if run.record.get("kind", TRAINING) == TRAINING:
+        if run.record.get("kind", TRAINING) == TRAINING and not run.record.get("superseded"):
             runs.append(run)
     return sorted(runs, key=lambda run: (str(run.record.get("created")), str(run.dir)))
 

@@ -8,6 +8,7 @@ from collections import Counter
 from types import TracebackType
 from typing import Any
 
+from gansweep.errors import UserError
 from gansweep.runs.spool import last_step
 from gansweep.sweep.freeze import frozen_point
 from gansweep.sweep.ledger import FINISHED, OPEN, RUNNING, WAITING, Row, Sweep
@@ -21,6 +22,7 @@ class Board:
     def __init__(self, sweep: Sweep) -> None:
         self.terminal = sys.stderr.isatty()
         self.told: dict[int, tuple[str, int]] = {row.job: (WAITING, 1) for row in sweep.rows if row.state in OPEN}
+        self.ended = {row.job for row in sweep.rows if row.state not in OPEN}
         self.steps: dict[int, int] = {}
         self.seen: dict[int, tuple[float, int]] = {}
         self._live: Any = None
@@ -47,7 +49,9 @@ class Board:
             return
         for row in sweep.rows:
             now = (row.state, row.attempt)
-            if row.job in self.told and self.told[row.job] != now:
+            if row.job not in self.told and row.job in self.ended:
+                continue
+            if self.told.setdefault(row.job, (WAITING, 1)) != now:
                 self.told[row.job] = now
                 print(_line(row), file=sys.stderr, flush=True)
 
@@ -74,7 +78,10 @@ class Board:
         if row.state == WAITING:
             return "", "", ""
         if row.job not in self.steps:
-            self.steps[row.job] = frozen_point(row.sweep_dir, row.job).steps
+            try:
+                self.steps[row.job] = frozen_point(row.sweep_dir, row.job).steps
+            except UserError:  # a point of a search that was refused
+                return "", "", ""
         step, steps, now = last_step(row.dir) or 0, self.steps[row.job], time.monotonic()
         begun, first = self.seen.setdefault(row.job, (now, step))
         if row.state != RUNNING or now - begun < 1 or step <= first:

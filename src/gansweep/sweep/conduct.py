@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,8 @@ from gansweep.errors import UserError, refused_by_system
 from gansweep.sweep import ledger
 from gansweep.sweep.ledger import FAILED, KILLED, RUNNING, WAITING, Row, Sweep
 
+_AS_IS = "--as-is runs what was submitted"
+
 if TYPE_CHECKING:
     from gansweep.config.compose import Job
     from gansweep.config.settings import Settings
@@ -19,25 +22,35 @@ if TYPE_CHECKING:
 
 
 def begin(
-    directory: Path,
-    jobs: Sequence[Job],
-    overrides: Sequence[str],
-    launcher: Mapping[str, Any],
-    seeker: Seeker | None = None,
+    directory: Path, jobs: Sequence[Job], overrides: Sequence[str], launcher: Mapping[str, Any], dirs: Sequence[Path]
 ) -> int:
     """Freeze a sweep's settings and code in `directory`, run it to its end and print its table; the exit status.
 
-    With a `seeker`, `jobs` is its first point alone, and it finds the points.
+    `dirs` are the user's conf/ folders.
     """
     from gansweep.sweep.freeze import freeze_code, freeze_points
 
-    freeze_points(directory, jobs)
-    freeze_code(directory)
-    ledger.begin(directory, ledger.new_id(), overrides, [] if seeker else jobs, launcher)
-    sweep = ledger.load(directory)
-    count = f"a search of {seeker.sweeper['n_trials']} points" if seeker else f"{len(jobs)} runs"
-    print(f"sweep {sweep.id}: {count} in {os.path.relpath(directory)}", file=sys.stderr)
-    return lead(directory, jobs[0].settings, seeker=seeker)
+    freeze_points(directory, {job.number: job.settings for job in jobs})
+    freeze_code(directory, dirs)
+    ledger.begin(directory, ledger.new_id(), overrides, jobs, launcher)
+    _announce(directory, f"{len(jobs)} runs")
+    return lead(directory, jobs[0].settings)
+
+
+def begin_search(
+    directory: Path, seeker: Seeker, first: Job, overrides: Sequence[str], launcher: Mapping[str, Any]
+) -> int:
+    """As begin, for a search: `first` is what it begins with, and `seeker` finds the points."""
+    from gansweep.sweep.freeze import FIRST, freeze_points
+
+    freeze_points(directory, {FIRST: first.settings})
+    ledger.begin(directory, ledger.new_id(), overrides, [], launcher)
+    _announce(directory, f"a search of {seeker.total} points")
+    return lead(directory, first.settings, seeker=seeker)
+
+
+def _announce(directory: Path, what: str) -> None:
+    print(f"sweep {ledger.load(directory).id}: {what} in {os.path.relpath(directory)}", file=sys.stderr)
 
 
 def lead(
@@ -51,6 +64,7 @@ def lead(
     `first` are the settings of one of its points. Prints the table of all jobs. UserError when another process leads
     the sweep already.
     """
+    from gansweep.runs.tracker import prepare_store
     from gansweep.sweep.board import Board
     from gansweep.sweep.pool import Pool
     from gansweep.sweep.slots import slots
@@ -59,16 +73,19 @@ def lead(
     places = slots(sweep.settings, first.runtime.device != "cpu")
     stopped = False
     with ledger.led(directory):
-        for row in ledger.load(directory).rows:
-            if row.state in (FAILED, KILLED) and again(row):
-                ledger.state(directory, row.job, WAITING)
-        if seeker is not None:
-            seeker.open(directory, ledger.load(directory), first)
-        try:
-            with Board(ledger.load(directory)) as board:
-                stopped = Pool(directory, places, sweep.settings, board.show, seeker).run()
-        except OSError as error:  # a full disk, which takes no further job: what was done is told all the same
-            print(f"gansweep: no further job can be started: {refused_by_system(error)}", file=sys.stderr)
+        # What is relative in settings (a tracker's file, a user's own modules) is so to where the sweep was started.
+        with contextlib.chdir(sweep.cwd) if sweep.cwd.is_dir() else contextlib.nullcontext():
+            prepare_store(first.tracker)
+            for row in ledger.load(directory).rows:
+                if row.state in (FAILED, KILLED) and again(row):
+                    ledger.state(directory, row.job, WAITING)
+            if seeker is not None:
+                seeker.open(directory, ledger.load(directory), first)
+            try:
+                with Board(ledger.load(directory)) as board:
+                    stopped = Pool(directory, places, sweep.settings, board.show, seeker).run()
+            except OSError as error:  # a full disk, which takes no further job: what was done is told all the same
+                print(f"gansweep: no further job can be started: {refused_by_system(error)}", file=sys.stderr)
         return _told(ledger.load(directory), first.tracker, stopped, seeker)
 
 
@@ -81,9 +98,9 @@ def _told(sweep: Sweep, tracker: Any, stopped: bool, seeker: Seeker | None) -> i
 
         print("\n".join(found(seeker.search, sweep)))
     here = os.path.relpath(sweep.dir)
-    if any(row.state != FAILED for row in sweep.failed):
+    if any(row.state != FAILED for row in sweep.unfinished):
         print(f"go on with what is missing: gansweep -m --resume {here}")
-    if any(row.state == FAILED for row in sweep.failed):
+    if any(row.state == FAILED for row in sweep.unfinished):
         print(f"try once more what failed: gansweep sweep retry {here}")
     try:
         report.keep(sweep, tracker, stopped)
@@ -91,21 +108,36 @@ def _told(sweep: Sweep, tracker: Any, stopped: bool, seeker: Seeker | None) -> i
         told = refused_by_system(error)
         print(f"gansweep: the table could not be kept in {sweep.dir}: {told}", file=sys.stderr)
         return 130 if stopped else 1
-    return 130 if stopped else 1 if sweep.failed else 0
+    return 130 if stopped else 1 if sweep.unfinished else 0
 
 
-def resume(directory: Path, jobs: Sequence[Job] | None, as_is: bool, seeker: Seeker | None = None) -> int:
+def resume(directory: Path, jobs: Sequence[Job] | None, as_is: bool) -> int:
     """Go on with a sweep: what was not begun, what was stopped or killed; what failed stays as it is.
 
-    `jobs`: the points as they would be composed today, held against those of its start; None: not looked at. UserError
-    when these or the code differ from then, unless `as_is`: then what was frozen runs.
+    `jobs`: the points as they would be composed today, held against those of its start. UserError when these or the
+    code differ from then, unless `as_is`: then what was frozen runs.
     """
     from gansweep.sweep.freeze import frozen_point
 
+    rows = ledger.load(directory).rows
+    if not rows:
+        raise UserError(f"{directory}: has no points; it was stopped before its record was whole: start it anew")
     if not as_is:
-        _refuse_other(directory, None if seeker else jobs)
-    first = jobs[0].settings if seeker and jobs else frozen_point(directory, ledger.load(directory).rows[0].job)
-    return lead(directory, first, lambda row: row.state == KILLED, seeker)
+        now = [(row.job, job.settings) for row, job in zip(rows, jobs or [], strict=False)]
+        if len(jobs or []) != len(rows):
+            given = len(jobs or [])
+            raise UserError(f"{directory}: has {len(rows)} points, these overrides give {given}; {_AS_IS}")
+        _refuse_other(directory, now)
+    return lead(directory, frozen_point(directory, rows[0].job), lambda row: row.state == KILLED)
+
+
+def resume_search(directory: Path, seeker: Seeker, first: Settings, as_is: bool) -> int:
+    """As resume, for a search; `first` are the settings that it would begin with today."""
+    from gansweep.sweep.freeze import FIRST, frozen_point
+
+    if not as_is:
+        _refuse_other(directory, [(FIRST, first)])
+    return lead(directory, frozen_point(directory, FIRST), lambda row: row.state == KILLED, seeker)
 
 
 def retry(directory: Path, numbers: Sequence[int]) -> int:
@@ -128,28 +160,23 @@ def retry(directory: Path, numbers: Sequence[int]) -> int:
     return lead(directory, frozen_point(directory, chosen[0].job), lambda row: row.job in wanted)
 
 
-def _refuse_other(directory: Path, jobs: Sequence[Job] | None) -> None:
+def _refuse_other(directory: Path, points: Sequence[tuple[int | str, Settings]]) -> None:
     """Raise UserError naming what differs between a sweep's frozen settings and code and today's."""
     from gansweep.runs.record import flatten
     from gansweep.sweep.freeze import changed_since, frozen_point
 
-    how = "--as-is runs what was submitted"
-    sweep = ledger.load(directory)
-    if jobs is not None:
-        if len(jobs) != len(sweep.rows):
-            raise UserError(f"{directory}: has {len(sweep.rows)} points, these overrides give {len(jobs)}; {how}")
-        for job, row in zip(jobs, sweep.rows, strict=True):
-            then = flatten(frozen_point(directory, row.job).model_dump(mode="json"))
-            now = flatten(job.settings.model_dump(mode="json"))
-            keys = sorted(key for key in {*then, *now} if then.get(key) != now.get(key))
-            if keys:
-                first = f"{keys[0]}: {then.get(keys[0], 'not there')} then, {now.get(keys[0], 'not there')} now"
-                more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
-                raise UserError(f"{directory}: job {row.job} would be another run today ({first}{more}); {how}")
+    for job, settings in points:
+        then = flatten(frozen_point(directory, job).model_dump(mode="json"))
+        now = flatten(settings.model_dump(mode="json"))
+        keys = sorted(key for key in {*then, *now} if then.get(key) != now.get(key) and key != "name")
+        if keys:
+            first = f"{keys[0]}: {then.get(keys[0], 'not there')} then, {now.get(keys[0], 'not there')} now"
+            more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+            raise UserError(f"{directory}: job {job} would be another run today ({first}{more}); {_AS_IS}")
     files = changed_since(directory)
     if files:
         names = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
-        raise UserError(f"{directory}: the code has changed since this sweep began ({names}); {how}")
+        raise UserError(f"{directory}: the code has changed since this sweep began ({names}); {_AS_IS}")
 
 
 def stop(directory: Path) -> str:

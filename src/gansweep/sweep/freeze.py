@@ -16,7 +16,6 @@ import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import gansweep
 from gansweep.config import conf_dir
@@ -25,22 +24,40 @@ from gansweep.config.settings import Settings
 from gansweep.errors import UserError
 from gansweep.runs.rundir import write_json
 
-POINTS_DIR, CODE_DIR, ORIGIN_FILE = "points", "code", "origin.json"
-# A module's package is copied whole unless it is larger than this: somebody keeps data in it.
-_PACKAGE_MOST_BYTES = 20 * 2**20
-_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", ".git", ".venv", "node_modules", "outputs", "multirun")
+POINTS_DIR, CODE_DIR, CONF_DIR, ORIGIN_FILE = "points", "code", "conf", "origin.json"
+FIRST = "first"
+# What is larger in a user's package is data, which is not copied; so is what tools leave.
+_FILE_MOST_BYTES = 5 * 2**20
+_OF_TOOLS = ("__pycache__", ".git", ".venv", "node_modules", "outputs", "multirun", "mlruns")
 
 
-def freeze_points(directory: Path, points: Sequence[Any]) -> None:
-    """Write the settings of each point (`number`, `settings`) into the sweep's directory."""
+def _left_out(folder: str, names: list[str]) -> list[str]:
+    """Return which of a folder's entries are not copied."""
+    found = []
+    for name in names:
+        path = Path(folder) / name
+        of_tools = name in _OF_TOOLS and not (path / "__init__.py").is_file()
+        odd = name.startswith(".#") or name.endswith((".pyc", ".pyo")) or not path.exists()  # dangling links
+        if of_tools or odd or (path.is_file() and path.stat().st_size > _FILE_MOST_BYTES):
+            found.append(name)
+    return found
+
+
+def freeze_points(directory: Path, points: Mapping[int | str, Settings]) -> None:
+    """Write the settings of each point, by job number, into the sweep's directory; FIRST: what a search began with."""
     folder = directory / POINTS_DIR
     folder.mkdir(exist_ok=True)
-    for point in points:
-        text = json.dumps(point.settings.model_dump(mode="json"), ensure_ascii=False)
-        (folder / f"{point.number}.json").write_text(text + "\n", encoding="utf-8")
+    for job, settings in points.items():
+        text = json.dumps(settings.model_dump(mode="json"), ensure_ascii=False)
+        (folder / f"{job}.json").write_text(text + "\n", encoding="utf-8")
 
 
-def frozen_point(directory: Path, job: int) -> Settings:
+def frozen_conf(directory: Path) -> tuple[Path, list[Path]]:
+    """Return the copies of the shipped conf/ and of the user's own folders that a sweep was started with."""
+    return directory / CODE_DIR / "gansweep" / "conf", sorted((directory / CONF_DIR).glob("*"))
+
+
+def frozen_point(directory: Path, job: int | str) -> Settings:
     """Return the settings of one point; UserError when they are not there or cannot be read."""
     path = directory / POINTS_DIR / f"{job}.json"
     try:
@@ -50,8 +67,8 @@ def frozen_point(directory: Path, job: int) -> Settings:
     return validate(content)
 
 
-def freeze_code(directory: Path) -> None:
-    """Copy gansweep, its conf/ and every module of the user's that is loaded now into the sweep's directory.
+def freeze_code(directory: Path, conf_dirs: Sequence[Path] = ()) -> None:
+    """Copy gansweep, its conf/, the user's `conf_dirs` and loaded modules into the sweep's directory.
 
     To be called once every job was checked: what settings name is imported then. What was there in git (commits,
     uncommitted changes) is kept beside it, for the runs' record.
@@ -59,14 +76,16 @@ def freeze_code(directory: Path) -> None:
     from gansweep.runs.provenance import collect
 
     target = directory / CODE_DIR
-    shutil.copytree(Path(gansweep.__file__).parent, target / "gansweep", ignore=_LEFT_OUT)
-    shutil.copytree(conf_dir(), target / "gansweep" / "conf", dirs_exist_ok=True, ignore=_LEFT_OUT)
+    shutil.copytree(Path(gansweep.__file__).parent, target / "gansweep", ignore=_left_out)
+    shutil.copytree(conf_dir(), target / "gansweep" / "conf", dirs_exist_ok=True, ignore=_left_out)
+    for number, folder in enumerate(conf_dirs):
+        shutil.copytree(folder, directory / CONF_DIR / str(number), ignore=_left_out)
     users: dict[str, Path] = {}
     for source, place in _users_own():
         where = target / place
         where.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            shutil.copytree(source, where, ignore=_LEFT_OUT, dirs_exist_ok=True)
+            shutil.copytree(source, where, ignore=_left_out, dirs_exist_ok=True)
         else:
             shutil.copyfile(source, where)
         users |= {name: path for name, path in _files(source, place).items() if path.suffix == ".py"}
@@ -101,8 +120,15 @@ def _ours() -> dict[str, Path]:
 def _files(source: Path, place: Path) -> dict[str, Path]:
     if source.is_file():
         return {str(place): source}
-    files = [path for path in sorted(source.rglob("*")) if path.is_file() and path.suffix not in (".pyc", ".pyo")]
-    return {str(place / path.relative_to(source)): path for path in files if "__pycache__" not in path.parts}
+    found: dict[str, Path] = {}
+    for folder, folders, names in os.walk(source):
+        out = set(_left_out(folder, [*folders, *names]))
+        folders[:] = [name for name in folders if name not in out]
+        for name in names:
+            if name not in out:
+                path = Path(folder) / name
+                found[str(place / path.relative_to(source))] = path
+    return found
 
 
 def _digests(files: Mapping[str, Path]) -> dict[str, str]:
@@ -134,7 +160,7 @@ def _users_own() -> Iterator[tuple[Path, Path]]:
         depth = module.__name__.count(".") + (file.name == "__init__.py")
         root = file.parents[depth] if depth < len(file.parents) else file.parent
         package = root / top
-        if (package / "__init__.py").is_file() and _size(package) <= _PACKAGE_MOST_BYTES:
+        if (package / "__init__.py").is_file():
             found[package] = Path(top)
         else:
             found[file] = file.relative_to(root)
@@ -143,7 +169,3 @@ def _users_own() -> Iterator[tuple[Path, Path]]:
 
 def _site_folders() -> list[str]:
     return [*site.getsitepackages(), site.getusersitepackages(), os.path.dirname(os.__file__)]
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -36,7 +36,7 @@ class Row:
     `attempt` counts runs from 1: one that is gone on with stays the same run; another way of running it is another.
     `owner` is the process {"host", "pid", "pid_start"} that runs it, `fault` a short class of what ended it (see
     `faults`), `losses` the last logged ones. `memory_halvings`: how often its batches were taken in twice as many parts
-    because memory ran out.
+    because memory ran out. `place`: which of the sweep's slots it has.
     """
 
     job: int
@@ -50,6 +50,7 @@ class Row:
     reason: str | None = None
     fault: str | None = None
     memory_halvings: int = 0
+    place: int | None = None
     losses: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -65,18 +66,19 @@ class Row:
 
 @dataclass
 class Sweep:
-    """A sweep: its id (time and four hex digits), what was asked for, its rows by job, and who led it last."""
+    """A sweep: its id (time and four hex digits), what was asked for and where, its rows by job, who led it last."""
 
     id: str
     dir: Path
     overrides: list[str]
     rows: list[Row]
     settings: dict[str, Any] = field(default_factory=dict)
+    cwd: Path = field(default_factory=Path.cwd)
     owner: dict[str, Any] | None = None
     damaged: int = 0
 
     @property
-    def failed(self) -> list[Row]:
+    def unfinished(self) -> list[Row]:
         """The jobs that did not finish, for whatever reason but that a search gave them up."""
         return [row for row in self.rows if row.state not in (FINISHED, PRUNED)]
 
@@ -91,6 +93,7 @@ def begin(
 ) -> None:
     """Write the record of a sweep that is about to start; `points` have `number`, `overrides` and `name`."""
     head = {"kind": "sweep", "id": sweep_id, "overrides": list(overrides), "settings": dict(settings)}
+    head["cwd"] = os.getcwd()
     lines = [
         {"kind": "point", "job": point.number, "overrides": list(point.overrides), "name": point.name}
         for point in points
@@ -137,7 +140,7 @@ def load(directory: Path) -> Sweep:
             entry = json.loads(line)
             kind = entry["kind"]
             if kind == "sweep":
-                sweep = sweep or Sweep(entry["id"], directory, list(entry["overrides"]), [], dict(entry["settings"]))
+                sweep = sweep or _head(directory, entry)
             elif kind == "point":
                 number = int(entry["job"])
                 own = [str(text) for text in entry["overrides"]]
@@ -152,6 +155,11 @@ def load(directory: Path) -> Sweep:
         raise UserError(f"{path}: not a sweep's record (no readable first line)")
     sweep.rows, sweep.damaged = [rows[job] for job in sorted(rows)], damaged
     return sweep
+
+
+def _head(directory: Path, entry: Mapping[str, Any]) -> Sweep:
+    cwd = Path(entry.get("cwd") or Path.cwd())
+    return Sweep(entry["id"], directory, list(entry["overrides"]), [], dict(entry["settings"]), cwd)
 
 
 def history(directory: Path, job: int) -> list[dict[str, Any]]:
@@ -171,7 +179,7 @@ def _enter(row: Row, entry: Mapping[str, Any]) -> None:
     row.state = entry["state"]
     if row.state in OPEN:
         row.reason = row.fault = None
-    for name in ("attempt", "owner", "run_id", "reason", "fault", "memory_halvings", "losses"):
+    for name in ("attempt", "owner", "run_id", "reason", "fault", "memory_halvings", "place", "losses"):
         if name in entry:
             setattr(row, name, entry[name])
     if row.state != RUNNING:

@@ -13,17 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gansweep.runs.liveness import alive
 from gansweep.runs.provenance import FROZEN
 from gansweep.sweep import faults, ledger
-from gansweep.sweep.freeze import CODE_DIR, ORIGIN_FILE, frozen_point
-from gansweep.sweep.ledger import FAILED, KILLED, PRUNED, RUNNING, WAITING, Row, Sweep
+from gansweep.sweep.endings import prune, requeue, row_of, settle
+from gansweep.sweep.freeze import CODE_DIR, ORIGIN_FILE
+from gansweep.sweep.ledger import KILLED, RUNNING, WAITING, Row, Sweep
 from gansweep.sweep.slots import Slot
 
 if TYPE_CHECKING:
     from gansweep.sweep.seeking import Seeker
 
 _TICK_S = 0.1
-GRACE_S = 60.0
+# Who stops a whole machine tells every process of it, some of them twice: only a later one is meant as impatience.
+_TOGETHER_S = 2.0
 
 
 @dataclass
@@ -44,7 +47,7 @@ class Worker:
 
     def tell(self, number: signal.Signals) -> None:
         """Send a signal to the job's process; one to kill it goes to all that it started, too."""
-        if not self.pid:  # its leader was killed before it could note whom it had started
+        if not self.pid:  # of another machine, or its leader was killed before it could note whom it had started
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if number == signal.SIGKILL:
@@ -70,76 +73,107 @@ class Pool:
     ):
         self.directory, self.free, self.launcher, self.look = directory, list(slots), dict(launcher), look
         self.seeker = seeker
-        self._given_up: dict[int, str] = {}
         self.workers: list[Worker] = []
         self.stop: signal.Signals | None = None
+        self._given_up: dict[int, str] = {}
         self._kill_at = float("inf")
+        self._stopped_at = self._looked_at = 0.0
+        self._refused: OSError | None = None
 
     def run(self) -> bool:
-        """Run until nothing waits and nothing runs; says whether it was stopped before."""
+        """Run until nothing waits and nothing runs; says whether it was stopped before.
+
+        Where the file system refuses (a full disk) nothing more is started, what runs is seen to its end, and the
+        OSError is raised then. Whatever else goes wrong here, no job is left running behind.
+        """
         (self.directory / "logs").mkdir(exist_ok=True)
         self._adopt(ledger.load(self.directory))
-        sweep = ledger.load(self.directory)
-        looked = 0.0
         with self._signals():
-            while True:
-                changed = self._reap()
-                sweep = ledger.load(self.directory) if changed else sweep
-                waiting = [row for row in sweep.rows if row.state == WAITING]
-                if not waiting and self.stop is None and self.free and self.seeker and self.seeker.more(sweep):
-                    sweep = ledger.load(self.directory)
-                    waiting = [row for row in sweep.rows if row.state == WAITING]
-                    changed = True
-                if self.stop is None and waiting and self._start(waiting[0]):
-                    sweep, changed = ledger.load(self.directory), True
-                elif not self.workers and (self.stop is not None or not waiting) and not changed:
-                    self.look(sweep)
-                    return self.stop is not None
-                if changed or time.monotonic() - looked > 1:
-                    self.look(sweep)
-                    self._give_up(sweep)
-                    looked = time.monotonic()
-                if time.monotonic() > self._kill_at:
-                    self._tell_all(signal.SIGKILL)
-                    self._kill_at = float("inf")
-                if not changed:
-                    time.sleep(_TICK_S)
+            try:
+                while self._turn():
+                    pass
+            except BaseException:
+                self._abandon()
+                raise
+        if self._refused is not None:
+            raise self._refused
+        return self.stop is not None
+
+    def _turn(self) -> bool:
+        """Reap, start, look; says whether there is anything left to do."""
+        changed = False
+        try:
+            changed = self._reap()
+            sweep = ledger.load(self.directory)
+            may_start = self.stop is None and self._refused is None
+            waiting = [row for row in sweep.rows if row.state == WAITING]
+            if may_start and not waiting and self.free and self.seeker is not None and self.seeker.more(sweep):
+                return True
+            if may_start and waiting and self._start(waiting[0]):
+                changed, sweep = True, ledger.load(self.directory)
+            elif not changed and not self.workers and not (may_start and waiting):
+                self.look(sweep)
+                return False
+            if changed or time.monotonic() - self._looked_at > 1:
+                self.look(sweep)
+                self._give_up(sweep)
+                self._looked_at = time.monotonic()
+        except OSError as error:
+            self._refused = self._refused or error
+            if not self.workers:
+                return False
+        if time.monotonic() > self._kill_at:
+            self._tell_all(signal.SIGKILL)
+            self._kill_at = float("inf")
+        if not changed:
+            time.sleep(_TICK_S)
+        return True
 
     # Starting
 
     def _adopt(self, sweep: Sweep) -> None:
-        """Take over jobs that still run under a leader who is gone; those whose process is gone too wait again."""
+        """Take over jobs that still run under a leader who is gone; those that were killed with it wait again."""
         for row in sweep.rows:
             if row.state != RUNNING:
                 continue
-            if not ledger.runs(row):
-                self._settle(row, "its process is gone (kill -9, out of memory, reboot or power loss)", faults.GONE)
+            if ledger.runs(row):
+                slot = next((slot for slot in self.free if slot.place == row.place), None)
+                if slot is not None:
+                    self.free.remove(slot)
+                owner = row.owner or {}
+                self.workers.append(Worker(row, slot, None, int(owner["pid"]) if alive(owner) else 0))
+            elif settle(row, "its process is gone (kill -9, out of memory, reboot or power loss)").state == KILLED:
                 ledger.state(self.directory, row.job, WAITING)
-            else:
-                slot = self.free.pop() if len(self.free) > 1 else None
-                self.workers.append(Worker(row, slot, None, int((row.owner or {}).get("pid", 0))))
 
     def _start(self, row: Row) -> bool:
         """Start a job in a free slot; says whether it could be started."""
         slot = next((slot for slot in self.free if slot.take()), None)
         if slot is None:
             return False
+        facts = {"attempt": row.attempt, "memory_halvings": row.memory_halvings, "place": slot.place}
+        try:
+            ledger.state(self.directory, row.job, RUNNING, **facts)
+            # Both are held by the job for as long as it lives, whatever becomes of this process: that it runs, and
+            # that its device is in use.
+            with row.log.open("ab") as log, ledger.marked(row) as mark:
+                process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "gansweep.sweep.child", str(self.directory), str(row.job)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=os.environ | self._environment() | slot.environment(),
+                    start_new_session=True,
+                    pass_fds=(mark, *slot.held()),
+                )
+        finally:
+            slot.hand_over()
         self.free.remove(slot)
-        ledger.state(self.directory, row.job, RUNNING, attempt=row.attempt, memory_halvings=row.memory_halvings)
-        # Held by the job for as long as it lives, whatever becomes of this process: how others know that it runs.
-        with row.log.open("ab") as log, ledger.marked(row) as mark:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "gansweep.sweep.child", str(self.directory), str(row.job)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=os.environ | self._environment() | slot.environment(),
-                start_new_session=True,
-                pass_fds=(mark,),
-            )
+        worker = Worker(row, slot, process, process.pid, faults.oom_kills())
+        self.workers.append(worker)
+        if self.stop is not None:  # said while the job was being started
+            worker.tell(self.stop)
         row.owner = _owner(process.pid)
         ledger.state(self.directory, row.job, RUNNING, owner=row.owner)
-        self.workers.append(Worker(row, slot, process, process.pid, faults.oom_kills()))
         return True
 
     def _environment(self) -> dict[str, str]:
@@ -158,53 +192,17 @@ class Pool:
         for worker, code in done:
             self.workers.remove(worker)
             if worker.slot is not None:
-                worker.slot.give_back()
                 self.free.append(worker.slot)
-            row = next(row for row in ledger.load(self.directory).rows if row.job == worker.row.job)
+            row = row_of(worker.row)
             if row.state == RUNNING:  # it did not say how it ended
                 fault, reason = faults.fault_of_exit(code, worker.oom_kills)
-                row = self._settle(row, reason, fault)
+                row = settle(row, reason, fault)
             if row.state == KILLED and row.job in self._given_up:
-                row = self._prune(row)
-            self._retry(row)
-            if self.seeker is not None:
+                row = prune(row, self._given_up[row.job])
+            waits_again = self.stop is None and requeue(row, self.launcher.get("retries") or {})
+            if self.seeker is not None and not waits_again:
                 self.seeker.ended(row)
         return bool(done)
-
-    def _settle(self, row: Row, reason: str, fault: str) -> Row:
-        """Enter the end of a job that could not say it itself, in the run's own record too."""
-        from gansweep.look import losses_of
-        from gansweep.runs.rundir import is_run_dir
-        from gansweep.runs.store import open_run, reconcile
-
-        facts: dict[str, Any] = {"state": KILLED, "reason": reason, "fault": fault}
-        if is_run_dir(row.dir):
-            run = reconcile(open_run(row.dir), lambda line: None)
-            facts |= {"run_id": run.id, "losses": losses_of(row.dir)}
-            if run.status != KILLED:  # it had ended, and was killed while it said so
-                facts |= {"state": run.status, "reason": run.record.get("reason"), "fault": None}
-        ledger.append(self.directory, {"kind": "state", "job": row.job, **facts})
-        return next(again for again in ledger.load(self.directory).rows if again.job == row.job)
-
-    def _retry(self, row: Row) -> None:
-        """Let a job that met a fault for which a retry is asked for wait again: as another attempt, or going on."""
-        retries = self.launcher.get("retries") or {}
-        if self.stop is not None:
-            return
-        if row.fault == faults.OUT_OF_MEMORY and row.memory_halvings < int(retries.get("out_of_memory", 1)):
-            settings = frozen_point(self.directory, row.job)
-            parts = settings.runtime.accumulate * 2 ** (row.memory_halvings + 1)
-            if settings.batch_size % parts == 0:
-                _supersede(row)
-                why = f"memory ran out: another attempt takes its batches in {parts} parts"
-                facts = {"attempt": row.attempt + 1, "memory_halvings": row.memory_halvings + 1, "why": why}
-                ledger.state(self.directory, row.job, WAITING, **facts)
-        elif row.state in (FAILED, KILLED) and row.fault in (faults.GONE, faults.ERROR):
-            key = {faults.GONE: "killed", faults.ERROR: "error"}[row.fault]
-            if _times(self.directory, row, row.fault) <= int(retries.get(key, 0)):
-                ledger.state(self.directory, row.job, WAITING)
-
-    # Giving up
 
     def _give_up(self, sweep: Sweep) -> None:
         """Stop the jobs that the search gives up."""
@@ -214,29 +212,20 @@ class Pool:
                 self._given_up[job] = reason
                 worker.tell(signal.SIGTERM)
 
-    def _prune(self, row: Row) -> Row:
-        """Enter that a job which was stopped was given up, in the run's own record too."""
-        from gansweep.runs.rundir import is_run_dir
-        from gansweep.runs.store import open_run
-        from gansweep.runs.tracker import note
-
-        reason = self._given_up[row.job]
-        ledger.state(self.directory, row.job, PRUNED, reason=reason, fault=None)
-        if is_run_dir(row.dir):
-            note(open_run(row.dir), {}, 0, tags={"gansweep.pruned": reason})
-        return next(again for again in ledger.load(self.directory).rows if again.job == row.job)
-
     # Stopping
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """Pass Ctrl-C and SIGTERM on: jobs keep their state and end; after `grace_s`, or a second, they are killed."""
+        """Pass Ctrl-C and SIGTERM on: jobs keep their state; after `grace_s`, or a second Ctrl-C, they are killed."""
 
         def ask(number: int, frame: object) -> None:
-            grace = float(self.launcher.get("grace_s") or GRACE_S)
-            self._kill_at = time.monotonic() + (0 if self.stop is not None else grace)
-            self.stop = signal.Signals(number)
-            self._tell_all(self.stop)
+            now = time.monotonic()
+            if self.stop is None:
+                self._kill_at, self._stopped_at = now + float(self.launcher.get("grace_s", 60)), now
+                self.stop = signal.Signals(number)
+                self._tell_all(self.stop)
+            elif number == signal.SIGINT and now - self._stopped_at > _TOGETHER_S:
+                self._kill_at = now
 
         before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -249,6 +238,14 @@ class Pool:
         for worker in list(self.workers):
             worker.tell(number)
 
+    def _abandon(self) -> None:
+        """Let the jobs of a leader that fails keep their state and end: nobody would reap them."""
+        self._tell_all(signal.SIGTERM)
+        until = time.monotonic() + float(self.launcher.get("grace_s", 60))
+        while time.monotonic() < until and any(worker.ended() is None for worker in self.workers):
+            time.sleep(_TICK_S)
+        self._tell_all(signal.SIGKILL)
+
 
 def _owner(pid: int) -> dict[str, Any]:
     import platform
@@ -259,19 +256,3 @@ def _owner(pid: int) -> dict[str, Any]:
     with contextlib.suppress(psutil.NoSuchProcess):
         started = psutil.Process(pid).create_time()
     return {"host": platform.node(), "pid": pid, "pid_start": started}
-
-
-def _supersede(row: Row) -> None:
-    """Mark the run of an attempt that another one takes the place of, in its record and in the tracker."""
-    from gansweep.runs.rundir import is_run_dir, update
-    from gansweep.runs.store import open_run
-    from gansweep.runs.tracker import note
-
-    if is_run_dir(row.dir):
-        update(row.dir, superseded=True)
-        note(open_run(row.dir), {}, 0, tags={"gansweep.superseded_by": f"attempt {row.attempt + 1} of job {row.job}"})
-
-
-def _times(directory: Path, row: Row, fault: str) -> int:
-    """Return how often a job of the sweep ended by that fault."""
-    return sum(1 for entry in ledger.history(directory, row.job) if entry.get("fault") == fault)

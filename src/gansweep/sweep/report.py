@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,11 @@ SUMMARY_DIR = ".summary"
 CSV_FILE = "jobs.csv"
 
 
+def asked(sweep: Sweep) -> str:
+    """Return what was asked for, without the password of a database that is among it."""
+    return re.sub(r"://[^/@\s]+@", "://…@", " ".join(sweep.overrides))
+
+
 def table(sweep: Sweep) -> Table:
     """Return the table: number, overrides, status, last losses, run id, log."""
     from rich.table import Table
@@ -31,9 +37,7 @@ def table(sweep: Sweep) -> Table:
     from gansweep.tables import status, values
 
     constant = set.intersection(*(set(row.overrides) for row in sweep.rows)) if len(sweep.rows) > 1 else set()
-    found = Table(
-        title=Text(f"sweep {sweep.id}: {' '.join(sweep.overrides)}"), title_justify="left", box=None, pad_edge=False
-    )
+    found = Table(title=Text(f"sweep {sweep.id}: {asked(sweep)}"), title_justify="left", box=None, pad_edge=False)
     for name in ("job", "overrides", "status", "last losses", "run", "log"):
         found.add_column(name, overflow="fold", no_wrap=name in ("job", "status", "run"), header_style="bold")
     for row in sweep.rows:
@@ -58,13 +62,18 @@ def print_report(sweep: Sweep) -> None:
     from gansweep.tables import console
 
     console().print(table(sweep))
-    for row in sweep.failed:
+    for row in sweep.unfinished:
         why = row.reason or ("was not started" if row.state == WAITING else "gave no reason")
         print(f"job {row.job} {row.state}: {why}")
     pruned = sum(row.state == PRUNED for row in sweep.rows)
-    done = len(sweep.rows) - len(sweep.failed) - pruned
+    done = len(sweep.rows) - len(sweep.unfinished) - pruned
     given_up = f", {pruned} given up" if pruned else ""
     print(f"{done} of {len(sweep.rows)} finished{given_up}; runs in {os.path.relpath(sweep.dir)}")
+    for row in sweep.rows:
+        if row.memory_halvings:
+            print(
+                f"job {row.job}: memory ran out; its batches were taken in {2**row.memory_halvings} times as many parts"
+            )
     for line in _over_seeds(sweep):
         print(line)
 
@@ -78,7 +87,7 @@ def _over_seeds(sweep: Sweep) -> list[str]:
     for point in points(sweep):
         own = " ".join(line for line in point.overrides if line not in constant) or "the point"
         told = ", ".join(f"{name} {mean:.4g} ± {half:.2g}" for name, (mean, half) in list(point.losses.items())[:4])
-        lines.append(f"  {own}: {told or 'no losses'} (95 %, {len(point.jobs)} seeds)")
+        lines.append(f"  {own}: {told or 'no losses'} (95 %, {point.finished} of {len(point.jobs)} seeds)")
     return ["over seeds:", *lines] if lines else []
 
 
@@ -111,7 +120,7 @@ def print_status(directory: Path) -> None:
     counts = Counter(row.state for row in sweep.rows)
     told = ", ".join(f"{count} {state.lower()}" for state, count in counts.most_common())
     print(f"{told}; {'led by process ' + str((sweep.owner or {})['pid']) if led else 'nobody leads it now'}")
-    for row in sweep.failed:
+    for row in sweep.unfinished:
         if row.reason:
             print(f"job {row.job} {row.state}: {row.reason}")
     if sweep.damaged:
@@ -148,7 +157,7 @@ def as_markdown(sweep: Sweep) -> str:
         losses = ", ".join(f"{key} {value:.4g}" for key, value in row.losses.items()) or (row.reason or "–")
         cells = [str(row.job), row.name, row.state, losses, row.run_id or "", str(row.log)]
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return f"# Sweep {sweep.id}\n\n`{' '.join(sweep.overrides)}`\n\n" + "\n".join(rows) + "\n"
+    return f"# Sweep {sweep.id}\n\n`{asked(sweep)}`\n\n" + "\n".join(rows) + "\n"
 
 
 def keep(sweep: Sweep, tracker: TrackerSettings, stopped: bool = False) -> None:
@@ -169,19 +178,19 @@ def keep(sweep: Sweep, tracker: TrackerSettings, stopped: bool = False) -> None:
     folder.mkdir(exist_ok=True)
     markdown = folder / "jobs.md"
     markdown.write_text(as_markdown(sweep), encoding="utf-8")
-    counts = {"sweep.jobs": len(sweep.rows), "sweep.not_finished": len(sweep.failed)}
+    counts = {"sweep.jobs": len(sweep.rows), "sweep.not_finished": len(sweep.unfinished)}
     kept = open_tracker(tracker, folder, resume=is_run_dir(folder))
     record = RunRecord(
         run_id=new_run_id(),
         name=f"sweep {sweep.id}",
         run_dir=folder,
-        params={"sweep.overrides": " ".join(sweep.overrides), "sweep.jobs": str(len(sweep.rows))},
+        params={"sweep.overrides": asked(sweep), "sweep.jobs": str(len(sweep.rows))},
         tags={"gansweep.kind": "sweep summary"},
         sweep={"id": sweep.id, "job": "summary"},
-        overrides=sweep.overrides,
+        overrides=asked(sweep).split(),
     )
     kept.start(record)
     kept.tags({key: str(value) for key, value in counts.items()})
     for path in (csv_path, markdown):
         kept.file(path)
-    kept.finish("KILLED" if stopped else "FAILED" if sweep.failed else "FINISHED")
+    kept.finish("KILLED" if stopped else "FAILED" if sweep.unfinished else "FINISHED")

@@ -44,15 +44,16 @@ class Search:
         check(settings, along, wanted)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of samplers that are years old
-        self.along, self.wanted, self.total = list(along), list(wanted), int(settings["n_trials"])
+        self.along, self.wanted = list(along), list(wanted)
         self.study = optuna.create_study(
             storage=_storage(settings.get("storage"), directory),
-            sampler=_sampler(settings, along),
             pruner=_pruner(settings, steps),
             study_name=name,
             directions=["maximize" if one.maximize else "minimize" for one in wanted],
             load_if_exists=True,
         )
+        # Seeded by what is there already: resumed, a sampler must not draw once more what it drew at the start.
+        self.study.sampler = _sampler(settings, along, len(self.study.get_trials(deepcopy=False)))
         self._open: dict[int, Any] = {}
 
     def ask(self, fixed: Mapping[str, str]) -> tuple[int, dict[str, str]]:
@@ -164,10 +165,12 @@ def _storage(url: str | None, directory: Path) -> Any:
     return JournalStorage(JournalFileBackend(str(directory / STUDY_FILE)))
 
 
-def _sampler(settings: Mapping[str, Any], along: Sequence[Axis]) -> Any:
+def _sampler(settings: Mapping[str, Any], along: Sequence[Axis], known: int) -> Any:
     from optuna import samplers
 
     kind, seed = settings["sampler"], settings.get("seed", 0)
+    if kind not in ("grid", "qmc"):  # these look at what is there by themselves
+        seed += known
     if kind == "grid":
         grid = {axis.key: _values(axis) for axis in along}
         return samplers.GridSampler(grid, seed=seed)

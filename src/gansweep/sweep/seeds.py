@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gansweep.errors import UserError
+from gansweep.sweep.ledger import FINISHED
 
 if TYPE_CHECKING:
     from gansweep.config.compose import Session
@@ -41,10 +42,11 @@ def spread(overrides: Sequence[str], multirun: bool, hydra: Session) -> list[str
 
 @dataclass(frozen=True)
 class Point:
-    """A point of a sweep over its seeds: `jobs` of them, and of each loss the mean and half of its 95 % interval."""
+    """A point over its seeds: its `jobs`, how many `finished`, and of each loss the mean and half a 95 % interval."""
 
     overrides: tuple[str, ...]
     jobs: tuple[int, ...]
+    finished: int
     losses: dict[str, tuple[float, float]]
 
 
@@ -64,13 +66,13 @@ def points(sweep: Sweep) -> list[Point]:
         return []
     found = []
     for key, places in groups.items():
-        done = [sweep.rows[place] for place in places if sweep.rows[place].losses]
+        done = [sweep.rows[place] for place in places if sweep.rows[place].state == FINISHED]
         losses = {}
         for name in done[0].losses if done else ():
             values = [row.losses[name] for row in done if math.isfinite(row.losses.get(name, math.nan))]
             if values:
                 losses[name] = _mean_and_half(values, student)
-        found.append(Point(key, tuple(sweep.rows[place].job for place in places), losses))
+        found.append(Point(key, tuple(sweep.rows[place].job for place in places), len(done), losses))
     return found
 
 

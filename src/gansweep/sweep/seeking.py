@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,15 @@ class Seeker:
         self.along = axes(parsed)
         self.fixed = [str(p.input_line) for p in parsed if not p.is_sweep_override()]
         self.search: Search | None = None
+        self._reported: dict[int, int] = {}
+
+    @property
+    def total(self) -> int:
+        """How many points there are to be: n_trials, or all of a grid where that is fewer."""
+        sizes = [axis.size() for axis in self.along]
+        asked = int(self.sweeper["n_trials"])
+        whole = self.sweeper["sampler"] == "grid" and all(size is not None for size in sizes)
+        return min(asked, math.prod(size or 1 for size in sizes)) if whole else asked
 
     def first(self) -> Job:
         """Return the point at the ranges' lower ends, checked: what is wrong with all is told before any starts."""
@@ -59,7 +69,7 @@ class Seeker:
     def more(self, sweep: Sweep) -> bool:
         """Append one more point to the sweep; says whether there was one. One that cannot be run counts, and failed."""
         assert self.search is not None
-        if len(sweep.rows) >= self.search.total:
+        if len(sweep.rows) >= self.total:
             return False
         fixed = dict(line.partition("=")[::2] for line in self.fixed)
         number, chosen = self.search.ask(fixed)
@@ -72,7 +82,7 @@ class Seeker:
             ledger.state(self.directory, number, ledger.FAILED, reason=str(error), fault="refused")
             self.search.tell(number, None)
             return True
-        freeze_points(self.directory, [job])
+        freeze_points(self.directory, {job.number: job.settings})
         ledger.append(self.directory, {**point, "name": job.name})
         return True
 
@@ -83,12 +93,12 @@ class Seeker:
             return []
         found = []
         for row in sweep.rows:
-            if row.state == RUNNING:
-                for step, value in series(row.dir, self.search.wanted[0].name):
-                    reason = self.search.report(row.job, step, value)
-                    if reason:
-                        found.append((row.job, reason))
-                        break
+            logged = series(row.dir, self.search.wanted[0].name) if row.state == RUNNING else []
+            if logged and logged[-1][0] > self._reported.get(row.job, -1):  # an entry in the study takes milliseconds
+                self._reported[row.job] = logged[-1][0]
+                reason = self.search.report(row.job, *logged[-1])
+                if reason:
+                    found.append((row.job, reason))
         return found
 
     def ended(self, row: Row) -> None:

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gansweep.errors import UserError
+from gansweep.errors import UserError, nearest
 
 _ASK_WAIT_S = 20.0
+RETRIES = ("out_of_memory", "killed", "error")
 
 
 @dataclass
 class Slot:
-    """Room for one job: `device` is a GPU's number or UUID for CUDA_VISIBLE_DEVICES, None for the CPU."""
+    """Room for one job, the `place`-th of a sweep: `device` is for CUDA_VISIBLE_DEVICES, None for the CPU.
 
-    number: int
+    `lock` names the file that is held while a job uses the device.
+    """
+
+    place: int
     device: str | None
     threads: int
-    lock: Any = field(default=None, repr=False)
+    lock: str = ""
+    _file: int | None = field(default=None, repr=False)
 
     def environment(self) -> dict[str, str]:
         """Return what a job in this slot is told by its environment."""
@@ -32,21 +38,26 @@ class Slot:
 
     def take(self) -> bool:
         """Hold the slot's device against other sweeps; says whether it could be had. A CPU slot always can."""
-        if self.device is None:
+        if self.device is None or self._file is not None:
             return True
-        import filelock
-
-        self.lock = self.lock or filelock.FileLock(_lock_folder() / f"{self.device}.{self.number}.lock")
+        file = _lock_file(self.lock)
         try:
-            self.lock.acquire(timeout=0)
-        except filelock.Timeout:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
             return False
+        self._file = file
         return True
 
-    def give_back(self) -> None:
-        """Let others have the device."""
-        if self.lock is not None and self.lock.is_locked:
-            self.lock.release()
+    def held(self) -> tuple[int, ...]:
+        """Return the open file that holds the device, for the job's process to have too."""
+        return () if self._file is None else (self._file,)
+
+    def hand_over(self) -> None:
+        """Leave the device to the job that was started with it: it is held until that has ended."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
 
 
 def slots(launcher: Mapping[str, Any], on_cuda: bool) -> list[Slot]:
@@ -60,6 +71,7 @@ def slots(launcher: Mapping[str, Any], on_cuda: bool) -> list[Slot]:
         raise UserError(f"hydra.launcher.n_jobs={asked}: a whole number of at least 1, auto, or -1: as many as fit")
     if not _is_count(each):
         raise UserError(f"hydra.launcher.per_device={each}: a whole number of at least 1")
+    _check_limits(launcher)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     gpus = cuda_devices() if on_cuda else []
     most = len(gpus) * int(each) if gpus else cores if asked == -1 else 1
@@ -68,8 +80,27 @@ def slots(launcher: Mapping[str, Any], on_cuda: bool) -> list[Slot]:
         raise UserError(
             f"hydra.launcher.n_jobs={count}: {len(gpus)} GPUs hold {most} jobs; raise hydra.launcher.per_device"
         )
-    devices: list[str | None] = [*gpus] or [None]
-    return [Slot(n // len(devices), devices[n % len(devices)], max(cores // count, 1)) for n in range(count)]
+    threads = max(cores // count, 1)
+    if not gpus:
+        return [Slot(n, None, threads) for n in range(count)]
+    names = _names(gpus)
+    return [Slot(n, gpus[n % len(gpus)], threads, f"{names[n % len(gpus)]}.{n // len(gpus)}") for n in range(count)]
+
+
+def _check_limits(launcher: Mapping[str, Any]) -> None:
+    most, grace, retries = launcher.get("memory_gb"), launcher.get("grace_s", 60), launcher.get("retries") or {}
+    if most is not None and (not _is_number(most) or most <= 0):
+        raise UserError(f"hydra.launcher.memory_gb={most}: a number of 10⁹ bytes greater than 0, or null")
+    if not _is_number(grace) or grace < 0:
+        raise UserError(f"hydra.launcher.grace_s={grace}: a number of seconds, 0 or more")
+    for name, times in retries.items():
+        if name not in RETRIES or not isinstance(times, int) or isinstance(times, bool) or times < 0:
+            known = nearest(str(name), RETRIES) if name not in RETRIES else ""
+            raise UserError(f"hydra.launcher.retries.{name}={times}: a whole number, 0 or more{known}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_count(value: object) -> bool:
@@ -89,10 +120,33 @@ def cuda_devices() -> list[str]:
     return []
 
 
-def _lock_folder() -> Path:
-    """Return the machine's folder of locks, which all users may write to."""
+def _names(gpus: Sequence[str]) -> list[str]:
+    """Return what each GPU is called by everybody: its UUID where it was given by number."""
+    known: dict[str, str] = {}
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        command = ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=_ASK_WAIT_S, check=False)
+        known = {
+            number.strip(): uuid.strip() for number, _, uuid in (x.partition(",") for x in said.stdout.splitlines())
+        }
+    return [known.get(name, name).replace("/", "_") for name in gpus]
+
+
+def _lock_file(name: str) -> int:
+    """Return the lock file of that name, open; it is made so that every user of the machine may lock it."""
     folder = Path(os.environ.get("GANSWEEP_LOCKS") or Path(tempfile.gettempdir()) / "gansweep-devices")
     with contextlib.suppress(FileExistsError):
         folder.mkdir(parents=True)
         folder.chmod(0o1777)
-    return folder
+    if folder.is_symlink() or not folder.is_dir():
+        raise UserError(
+            f"{folder}: must be a folder of its own, for locks of devices; GANSWEEP_LOCKS=FOLDER names another"
+        )
+    path = folder / f"{name}.lock"
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        with contextlib.suppress(FileExistsError):
+            file = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666)
+            os.fchmod(file, 0o666)  # whatever the umask
+            return file

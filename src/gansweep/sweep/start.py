@@ -16,9 +16,10 @@ from gansweep.sweep.job import LOG_FILE, JobResult, make_task
 from gansweep.sweep.place import claim, claim_exactly, discard_unbegun
 from gansweep.sweep.seeds import spread
 from gansweep.sweep.seeking import is_search
+from gansweep.sweep.slots import slots
 
 if TYPE_CHECKING:
-    from gansweep.config.compose import Job, Session
+    from gansweep.config.compose import Job
 
 # Runs `task` under hydra.main with this command line; given by cli, the one place that knows hydra.main.
 HydraMain = Callable[[Callable[[Any], Any], list[str]], None]
@@ -90,17 +91,19 @@ def train(request: Request, hydra_main: HydraMain) -> int:
     dirs = user_dirs(request.config_dir)
     for file in shadowed(dirs):
         print(f"gansweep: {file} is not used: gansweep ships a file of that name; rename yours", file=sys.stderr)
+    jobs: list[Job]
     with session(dirs) as hydra:
+        searches = request.multirun and is_search(hydra.plugin("sweeper", hydra.normal(_but_seeds(request.overrides))))
+        if searches and _but_seeds(request.overrides) != request.overrides:
+            raise UserError("seeds=N: a search takes each point once; take several seeds of the best afterwards")
         request.overrides = spread(request.overrides, request.multirun, hydra)
-        if request.multirun and not request.to_hydra:
-            sweeper = hydra.plugin("sweeper", hydra.normal(request.overrides))
-            if is_search(sweeper):
-                return _search(hydra, hydra.normal(request.overrides), sweeper)
-        if request.to_hydra:
+        if searches and not request.to_hydra:
+            jobs, normal = [], hydra.normal(request.overrides)
+        elif request.to_hydra:
             normal = hydra.normal(request.overrides)
             if not request.multirun:
                 hydra.compose(normal)
-            jobs: list[Job] = []
+            jobs = []
         else:
             jobs = hydra.jobs(request.overrides, request.multirun)
             normal = hydra.normal(request.overrides)
@@ -109,9 +112,17 @@ def train(request: Request, hydra_main: HydraMain) -> int:
     if request.to_hydra:
         hydra_main(make_task("", []), [*request.to_hydra, *(["-m"] if request.multirun else []), *line])
         return 0
+    if searches:
+        return _search(normal, dirs)
+    if request.multirun:
+        slots(launcher, jobs[0].settings.runtime.device != "cpu")  # refuses what cannot be, before anything is made
     _check(jobs, request.multirun, line)
     _prepare(jobs)
-    return _sweep(jobs, line, normal, launcher) if request.multirun else _single(jobs[0], line, hydra_main)
+    return _sweep(jobs, line, normal, launcher, dirs) if request.multirun else _single(jobs[0], line, hydra_main)
+
+
+def _but_seeds(overrides: Sequence[str]) -> list[str]:
+    return [text for text in overrides if text.partition("=")[0] != "seeds"]
 
 
 def _check(jobs: Sequence[Job], multirun: bool, line: Sequence[str]) -> None:
@@ -185,49 +196,57 @@ def _single(job: Job, line: list[str], hydra_main: HydraMain) -> int:
     return result.code
 
 
-def _sweep(jobs: Sequence[Job], line: list[str], overrides: list[str], launcher: dict[str, Any]) -> int:
+def _sweep(
+    jobs: Sequence[Job], line: list[str], overrides: list[str], launcher: dict[str, Any], dirs: list[Path]
+) -> int:
     from gansweep.runs.rundir import SWEEP_FILE
     from gansweep.sweep.conduct import begin
-    from gansweep.sweep.slots import slots
 
-    slots(launcher, jobs[0].settings.runtime.device != "cpu")  # refuses what cannot be, before anything is made
     chosen = _chosen(line, "hydra.sweep.dir")
     directory = claim_exactly(chosen, SWEEP_FILE) if chosen else claim("multirun")
-    return begin(directory.absolute(), jobs, overrides, launcher)
+    return begin(directory.absolute(), jobs, overrides, launcher, dirs)
 
 
-def _search(hydra: Session, overrides: list[str], sweeper: dict[str, Any]) -> int:
-    """Search: points are composed while it goes on, so Hydra stays open."""
+def _search(overrides: list[str], dirs: list[Path]) -> int:
+    """Search: points are composed while it goes on, from the copy of conf/ that was made at its start."""
+    from gansweep.config.compose import session
     from gansweep.runs.rundir import SWEEP_FILE
-    from gansweep.sweep.conduct import begin
+    from gansweep.sweep.conduct import begin_search
+    from gansweep.sweep.freeze import freeze_code, frozen_conf
     from gansweep.sweep.seeking import Seeker
-    from gansweep.sweep.slots import slots
 
-    seeker, launcher = Seeker(hydra, overrides, sweeper), hydra.plugin("launcher", overrides)
-    first = seeker.first()
+    with session(dirs) as hydra:
+        sweeper, launcher = hydra.plugin("sweeper", overrides), hydra.plugin("launcher", overrides)
+        seeker = Seeker(hydra, overrides, sweeper)
+        first = seeker.first()
     slots(launcher, first.settings.runtime.device != "cpu")
+    _check([first] * seeker.total, True, overrides)
     _prepare([first])
     chosen = _chosen(overrides, "hydra.sweep.dir")
-    directory = claim_exactly(chosen, SWEEP_FILE) if chosen else claim("multirun")
-    return begin(directory.absolute(), [first], overrides, launcher, seeker)
+    directory = (claim_exactly(chosen, SWEEP_FILE) if chosen else claim("multirun")).absolute()
+    freeze_code(directory, dirs)
+    shipped, own = frozen_conf(directory)
+    with session(own, shipped) as hydra:
+        return begin_search(directory, Seeker(hydra, overrides, sweeper), first, overrides, launcher)
 
 
 def _resume(request: Request) -> int:
     """Go on with the sweep that --resume names, or the latest one with these overrides."""
     from gansweep.config.compose import session, user_dirs
-    from gansweep.sweep.conduct import find, latest_of, resume
+    from gansweep.sweep.conduct import find, latest_of, resume, resume_search
+    from gansweep.sweep.freeze import frozen_conf
     from gansweep.sweep.seeking import Seeker
 
     with session(user_dirs(request.config_dir)) as hydra:
         normal = hydra.normal(spread(request.overrides, True, hydra))
-        if request.resume:
-            directory = find(request.resume)
-            given = normal or ledger.load(directory).overrides
-        else:
-            directory, given = latest_of(normal), normal
+        directory = find(request.resume) if request.resume else latest_of(normal)
+        given = normal or ledger.load(directory).overrides
         sweeper = hydra.plugin("sweeper", given)
-        if is_search(sweeper):
-            seeker = Seeker(hydra, given, sweeper)
-            return resume(directory, [seeker.first()], request.as_is, seeker)
-        jobs = None if request.as_is else hydra.jobs(given, True)
-    return resume(directory, jobs, request.as_is)
+        searches = is_search(sweeper)
+        jobs = None if searches or request.as_is else hydra.jobs(given, True)
+        first = Seeker(hydra, given, sweeper).first().settings if searches else None
+    if first is None:
+        return resume(directory, jobs, request.as_is)
+    shipped, own = frozen_conf(directory)
+    with session(own, shipped) as hydra:
+        return resume_search(directory, Seeker(hydra, given, sweeper), first, request.as_is)
