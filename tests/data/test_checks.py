@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import yaml
 from gansweep.config import conf_dir
 from gansweep.config.settings import DataSettings
 from gansweep.data import check_settings, open_data, refuse_missing
+from gansweep.data.emoji import Emoji
 from gansweep.errors import UserError
 
 from .conftest import Draw, Settings
@@ -114,6 +116,18 @@ def test_what_it_may_have_is_not_refused(name: str) -> None:
     refuse_missing(shipped(name), _inputs(**usual))
     if name in ("heads", "multipie"):
         refuse_missing(shipped(name), _inputs(pair_target__image=(3, 8, 8), mask=(1, 8, 8), light=()))
+
+
+@pytest.mark.parametrize("module", ["mysets", "grid", "mylab.emoji"])
+def test_a_reader_of_the_users_own_may_have_what_ours_has_not(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    """Made of one of ours, whatever its module is called."""
+    own = ModuleType(module)
+    own.Mine = type("Mine", (Emoji,), {"__module__": module})  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module, own)
+    cfg = settings("emoji", _target_=f"{module}.Mine", args={"frames": 5})
+    refuse_missing(cfg, _inputs(still=(1, 8, 8), lips=(), pair_target__image=(3, 8, 8), frames=(7, 1), image_32=()))
 
 
 def shipped(name: str) -> DataSettings:

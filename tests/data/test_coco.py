@@ -88,6 +88,7 @@ def rewritten(root: Path, part: str, name: str, change: Any) -> None:
         (CAPTIONS, lambda v: {k: t[:2] for k, t in v.items()}, "has 2 captions for .*, row 0 of .*, where 5 are asked"),
         (CAPTIONS, lambda v: list(v), "captions.pickle is no dictionary of a name's captions"),
         (CAPTIONS, lambda v: {**v, "x": "y"}, "captions.pickle, the captions of x, is no list"),
+        (CAPTIONS, lambda v: {**v, "x\ny": "z"}, r"captions.pickle, the captions of 'x\\ny', is no list$"),
         (CAPTIONS, lambda v: {**v, "x": [1]}, "captions.pickle, a caption of x, is int, no text"),
         (VECTORS, lambda v: v[:4], "has 4 rows, where filenames.pickle has 6: row 4 .*000000000004"),
         (VECTORS, lambda v: [*v[:3], v[3][:4], *v[4:]], r"row 3 is \(4, 1024\), where the first row has \(5, 1024\)"),

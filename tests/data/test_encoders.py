@@ -199,6 +199,44 @@ def test_files_of_vectors_are_never_unpickled(settings: Settings, captioned: Pat
         opened(settings, captioned, encoder="precomputed")
 
 
+DAMAGED = {
+    "empty": b"",
+    "a zip that is none": b"PK\x03\x04 and no more",
+    "a header that does not end": b"\x93NUMPY\x01\x00\x14\x00{'descr': '<f4', (((\n",
+    "a header without sense": b"\x93NUMPY\x01\x00\x10\x00{'descr': 1 + }  \n",
+    "cut off": b"\x93NUMPY\x01\x00",
+    "something else": b"<html>",
+}
+
+
+@pytest.mark.parametrize("raw", DAMAGED.values(), ids=DAMAGED)
+def test_damaged_files_of_vectors_are_told_in_one_line(settings: Settings, captioned: Path, raw: bytes) -> None:
+    (captioned / "embeddings.npy").write_bytes(raw)
+    with pytest.raises(UserError, match=r"data\.path: .*embeddings\.npy cannot be read as \.npy \(.+\)$") as caught:
+        opened(settings, captioned, encoder="precomputed")
+    assert "\n" not in str(caught.value) and caught.value.exit_code == 2
+
+
+def test_damaged_vectors_that_were_kept_are_made_anew(tmp_path: Path) -> None:
+    place = tmp_path / "vectors.npy"
+    for raw in DAMAGED.values():
+        place.write_bytes(raw)
+        assert encoders._read(place, (2, 3)) is None
+    with place.open("wb") as out:
+        np.savez(out, a=np.zeros((2, 3)))
+    assert encoders._read(place, (2, 3)) is None
+    np.save(place, np.ones((2, 3), dtype=np.float32))
+    assert (encoders._read(place, (2, 3)) == 1).all()
+
+
+def test_names_with_line_breaks_stay_on_the_line(settings: Settings, captioned: Path, draw: Draw) -> None:
+    (captioned / "metadata.jsonl").unlink()
+    draw("z\nz.png")
+    np.save(captioned / "embeddings.npy", np.zeros((5, 3)))
+    with pytest.raises(UserError, match=r"row 5 \('z\\nz\.png'\) has none"):
+        opened(settings, captioned, encoder="precomputed")
+
+
 def test_minilms_vectors_have_a_length_of_their_own(stand_in: list[int]) -> None:
     assert encoding_of({"encoder": "minilm", "embedding": 384}, brings=False).shape == (384,)
     with pytest.raises(UserError, match=r"data.args.embedding=1024: minilm's vectors have 384 numbers: say 384"):

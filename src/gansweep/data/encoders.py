@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from gansweep.data.columns import Column, Repeated
 from gansweep.data.minilm import MINILM_LENGTH, minilm_stamp, open_minilm
 from gansweep.data.progress import packing_bar
+from gansweep.data.told import shown
 from gansweep.data.words import DEFAULT_LENGTH, open_bag_of_words
 from gansweep.errors import UserError, nearest
 
@@ -158,16 +159,16 @@ def _check_count(there: int, asked: int | None, name: str, source: str) -> None:
     if there < (asked or 1):
         has = "no caption" if not there else f"{there} caption{'s' * (there > 1)}"
         wants = "where the field 'embedding' needs words" if not there else f"fewer than data.args.captions={asked}"
-        raise UserError(f"data: {name} of {source} has {has}, {wants}")
+        raise UserError(f"data: {shown(name)} of {source} has {has}, {wants}")
 
 
 def _read(place: Path, shape: tuple[int, ...]) -> NDArray[np.float32] | None:
     """Return kept vectors, or None when there are none of that shape: they are made anew then."""
     try:
-        found: NDArray[np.float32] = np.load(place, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError):
+        found = np.load(place, mmap_mode="r", allow_pickle=False)
+    except Exception:  # Whatever a damaged header, or another format, raises.
         return None
-    if found.shape != shape or found.dtype != np.float32:
+    if not isinstance(found, np.ndarray) or found.shape != shape or found.dtype != np.float32:
         return None
     return np.array(found) if found.nbytes <= _IN_MEMORY_BYTES else found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import gzip
 import zlib
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from gansweep.data.kept import keeps_last
 from gansweep.data.resize import Fit, fit_picture
 from gansweep.data.source import Item, Listing, Picture, Source
 from gansweep.data.split import limited
@@ -83,7 +83,7 @@ class FashionMnist(Source):
         message = f"data=fashion_mnist: no {name}(.gz) in {folder}; to get it: {HOW_TO_GET_IT}"
         raise UserError(message) if self.cfg.path else Missing(message)
 
-    @functools.lru_cache(maxsize=2)  # noqa: B019  # a reader lives as long as one packing
+    @keeps_last(2)
     def _images(self, part: str) -> np.ndarray:
         return read_idx(self._file(part, _IMAGES), dimensions=3)
 

@@ -20,6 +20,7 @@ from gansweep.data.resize import Fit, extent_of, read_picture
 from gansweep.data.source import BadPicture, Item, Listing, Picture, Source
 from gansweep.data.split import limited
 from gansweep.data.tags import is_oriented, select_tags
+from gansweep.data.told import shown
 from gansweep.errors import UserError, nearest
 
 _USUAL = ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .avif"
@@ -181,7 +182,7 @@ def _labels(names: list[str], metadata: dict[str, Entry], root: Path) -> dict[st
         if without:
             raise UserError(
                 f"data.path: the metadata of {root} labels {len(labelled):,} pictures and not {len(without):,} others, "
-                f"such as {without[0]}; label all or none"
+                f"such as {shown(without[0])}; label all or none"
             )
         return labelled
     folders = {name: PurePosixPath(name).parts[0] for name in names if "/" in name}
@@ -209,7 +210,7 @@ def _walk(root: Path, wants: Callable[[str], bool]) -> Iterator[tuple[str, os.st
             with os.scandir(root / inner) as listed:
                 entries = [entry for entry in listed if not entry.name.startswith(".")]
         except OSError as error:
-            raise UserError(f"data.path: {root / inner} cannot be read ({error.strerror})") from None
+            raise UserError(f"data.path: {shown(root / inner)} cannot be read ({error.strerror})") from None
         for entry in entries:
             name = f"{inner}{entry.name}"
             if entry.is_dir():

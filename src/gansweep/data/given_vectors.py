@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gansweep.data.source import BadPicture
+from gansweep.data.told import shown
 from gansweep.errors import UserError
 
 VECTORS_FILE = "embeddings.npy"
@@ -38,18 +39,18 @@ class GivenVectors:
         """Map the file; UserError unless it is as described, with a row for each of `order`, `wanted` among them."""
         try:
             vectors = np.load(self.path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise UserError(f"data.path: {self.path} cannot be read as .npy ({error})") from None
+        except Exception as error:  # Headers are read as Python text, other formats tried: each raises its own.
+            what = next(iter(str(error).splitlines()), type(error).__name__)
+            raise UserError(f"data.path: {self.path} cannot be read as .npy ({what})") from None
         if not isinstance(vectors, np.ndarray) or vectors.dtype.kind != "f" or vectors.ndim not in (2, 3):
             has = f"{getattr(vectors, 'dtype', 'several arrays')} {getattr(vectors, 'shape', '')}"
             raise UserError(
                 f"data.path: {self.path} is {has}; give floats (pictures, length) or (pictures, captions, ...)"
             )
         if len(vectors) != len(order):
-            short = len(vectors) < len(order)
-            row = (
-                f"row {len(vectors)} ({order[len(vectors)]}) has none" if short else f"row {len(order)} has no picture"
-            )
+            row = f"row {len(order)} has no picture"
+            if len(vectors) < len(order):
+                row = f"row {len(vectors)} ({shown(order[len(vectors)])}) has none"
             text = f"{self.path} has {len(vectors):,} rows, where there are {len(order):,} pictures"
             raise UserError(f"data.path: {text}: {row}, counted from 0")
         if 0 in vectors.shape:
@@ -58,7 +59,7 @@ class GivenVectors:
         self._vectors = vectors
         lost = next((name for name in wanted if name not in self._rows), None)
         if lost is not None:
-            raise UserError(f"data.path: {self.path} has no row for {lost}, which the metadata do not name")
+            raise UserError(f"data.path: {self.path} has no row for {shown(lost)}, which the metadata do not name")
 
     def of(self, name: str) -> NDArray[np.float32]:
         """Return a picture's vectors; BadPicture when one is not finite."""

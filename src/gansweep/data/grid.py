@@ -8,7 +8,7 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,16 @@ from gansweep.data.folder import Folder
 from gansweep.data.grid_arrays import FRAMES_FILE
 from gansweep.data.grid_layout import Recording, is_film, is_recording, matters, recordings, speaker_rule
 from gansweep.data.grid_video import STRIDE_S, Extent, require_pyav
+from gansweep.data.kept import keeps_last
 from gansweep.data.relations import Drawn, Relation
 from gansweep.data.resize import Fit, fit_picture
 from gansweep.data.source import BadPicture, Item, Listing, Picture
 from gansweep.data.tags import select_tags
 from gansweep.data.voice import SAMPLES
 from gansweep.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from gansweep.config.settings import DataSettings
 
 # To be raised with every change of how films are read: older sets are then packed anew.
 READING = 1
@@ -55,6 +59,13 @@ class Grid(Folder):
     counted = "recordings"
     is_item = staticmethod(is_recording)
     wants = staticmethod(matters)
+
+    def __init__(self, cfg: DataSettings) -> None:
+        super().__init__(cfg)
+        # Made here, not when first asked for: that is by several threads at once, each of which would have its own.
+        self._extents: dict[str, Extent] = {}
+        self._faults: dict[str, BadPicture] = {}
+        self._lock = threading.Lock()
 
     @functools.cached_property
     def args(self) -> dict[str, Any]:
@@ -136,18 +147,6 @@ class Grid(Folder):
         """Every speaker there is, s2 before s10."""
         return sorted({one.speaker for one in self.recordings.values() if one.speaker}, key=_by_number)
 
-    @functools.cached_property
-    def _extents(self) -> dict[str, Extent]:
-        return {}
-
-    @functools.cached_property
-    def _faults(self) -> dict[str, BadPicture]:
-        return {}
-
-    @functools.cached_property
-    def _lock(self) -> threading.Lock:
-        return threading.Lock()
-
     def _measure(self, one: Recording) -> Extent | BadPicture:
         """Return how long a recording is, or why it cannot be used."""
         if one.fault is not None:
@@ -176,7 +175,7 @@ class Grid(Folder):
             self._faults[name] = fault
             raise
 
-    @functools.lru_cache(maxsize=3)  # noqa: B019  # a reader lives as long as one packing
+    @keeps_last(3)
     def _read(self, name: str) -> tuple[Utterance, NDArray[np.float32]]:
         reads, extent = self.recordings[name].reads, self._extents[name]
         count, fit = _count(extent), Fit.of(self.cfg)

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from gansweep.data.grid_arrays import FRAMES_FILE, LIST_FILE, SOUND_FILE, Arrays
 from gansweep.data.grid_video import SUFFIXES, Film
 from gansweep.data.source import BadPicture
+from gansweep.data.told import shown
 from gansweep.errors import UserError, nearest
 
 SpeakerOf = Callable[[PurePosixPath], str]
@@ -61,8 +62,8 @@ def recordings(root: Path, names: Iterable[str], speaker: str, bgr: bool) -> lis
     found += [Recording(name, who(PurePosixPath(name)), Arrays(root / name, bgr)) for name in _clips(root, names)]
     if found and not any(one.speaker for one in found):
         raise UserError(
-            f"data.args.speaker={speaker} names the speaker of no recording, such as {found[0].name}; choices: prefix "
-            "(s1 of s1_bbaf2n.mov), folder (the first below data.path), or a regular expression such as s[0-9]+"
+            f"data.args.speaker={speaker} names the speaker of no recording, such as {shown(found[0].name)}; choices: "
+            "prefix (s1 of s1_bbaf2n.mov), folder (the first below data.path), or a regular expression such as s[0-9]+"
         )
     nobody = BadPicture("no speaker in its name", f"by data.args.speaker={speaker}")
     found = [one if one.speaker else Recording(one.name, "", one.reads, one.fault or nobody) for one in found]

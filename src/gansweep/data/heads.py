@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,12 @@ from numpy.typing import NDArray
 from gansweep.data.faces import CAMERAS, FRONTAL, LIGHTS, YAW_DEG, Face, Faces, hash_of, parsed, read_mask
 from gansweep.data.head_drawing import View, albedo_of, lit, look_at, shadow_map
 from gansweep.data.head_shape import Floats, Person
+from gansweep.data.kept import keeps_last
 from gansweep.data.source import Item, Listing, Picture
 from gansweep.errors import UserError
+
+if TYPE_CHECKING:
+    from gansweep.config.settings import DataSettings
 
 # To be raised with every change of what is drawn: older sets are then drawn anew.
 DRAWING = 2
@@ -37,6 +41,10 @@ class Heads(Faces):
     own_args: ClassVar[dict[str, Any]] = {"people": 200, "seed": 0, "mask": "common"}
     licence = "made by gansweep (MIT)"
     procedural = True
+
+    def __init__(self, cfg: DataSettings) -> None:
+        super().__init__(cfg)
+        self._lock = threading.Lock()  # here, where one thread alone can make it
 
     def check(self) -> None:
         """Raise UserError for arguments that are out of range, or a mask that does not fit."""
@@ -90,23 +98,19 @@ class Heads(Faces):
             pixels = np.rint(np.tensordot(np.array(_LUMA), pixels, axes=1))[None].astype(np.uint8)
         return Picture(pixels, (0, 0, size, size), {**self.numbers(face), "mask": self._mask(number)})
 
-    @functools.cached_property
-    def _lock(self) -> threading.Lock:
-        return threading.Lock()
-
-    @functools.lru_cache(maxsize=8)  # noqa: B019  # a reader lives as long as one packing
+    @keeps_last(8)
     def _person(self, number: int) -> Person:
         return Person.of(self.args["seed"], number)
 
-    @functools.lru_cache(maxsize=3)  # noqa: B019
+    @keeps_last(3)
     def _view(self, number: int, camera: str) -> View:
         return look_at(self._person(number), YAW_DEG[camera], self.cfg.size)
 
-    @functools.lru_cache(maxsize=40)  # noqa: B019
+    @keeps_last(40)
     def _shadow(self, number: int, light: str) -> Floats:
         return shadow_map(self._person(number), light_of(light))
 
-    @functools.lru_cache(maxsize=4)  # noqa: B019
+    @keeps_last(4)
     def _mask(self, number: int) -> NDArray[Any]:
         if self.args["mask"] == "own":
             return contour_mask([self._person(number)], self.cfg.size)

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from gansweep.data.tags import parse_tags
+from gansweep.data.told import shown
 from gansweep.errors import UserError
 
 FILE_NAMES = ("metadata.jsonl", "metadata.csv", "metadata.json")
@@ -105,7 +106,7 @@ def _file_name(row: dict[str, Any], where: str) -> str:
         raise UserError(f"data.path: {where} has no file_name")
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts:
-        raise UserError(f"data.path: {where} names {name}, which is not inside the folder")
+        raise UserError(f"data.path: {where} names {shown(name)}, which is not inside the folder")
     return str(path)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gansweep.data.faces import CAMERAS, Face, Faces, hash_of, parsed, read_mask
 from gansweep.data.folder import Folder, is_picture
 from gansweep.data.source import BadPicture, Item, Listing, Picture
+from gansweep.data.told import shown
 from gansweep.errors import UserError
 
 
@@ -66,7 +67,8 @@ class MultiPie(Faces, Folder):
                 strange.append(Item(name, name))
                 continue
             if face in seen:
-                raise UserError(f"data.path: {name} and {seen[face]} in {self.root} are one picture by their names")
+                both = f"{shown(name)} and {shown(seen[face])} in {self.root}"
+                raise UserError(f"data.path: {both} are one picture by their names")
             seen[face] = name
             items.append(self.item(name, face))
         if not items:

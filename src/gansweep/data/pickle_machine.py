@@ -6,7 +6,8 @@ import mmap
 import struct
 from typing import Any
 
-from gansweep.data.pickled_array import Budget, DType, Held, Name, Refused, Span, named, reduced, shown, stated
+from gansweep.data.pickled_array import MOST_SHOWN, Budget, DType, Held, Name, Refused, Span, named, reduced, stated
+from gansweep.data.told import shown
 
 # Of lists and dictionaries in one another; these files have two.
 _MOST_DEPTH = 4
@@ -205,7 +206,7 @@ class Machine:
     def instance(self) -> None:
         """Refuse to make an object, by name."""
         module, name = self.line(), self.line()
-        raise Refused(f"asks for {shown((module + b'.' + name).decode('latin1'))}")
+        raise Refused(f"asks for {shown((module + b'.' + name).decode('latin1'), MOST_SHOWN)}")
 
     def reduce(self) -> None:
         """Push what a call would give."""

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gansweep.data.told import shown
+
 # Shorter byte strings are read at once: names, captions and single numbers.
 LEAST_SPAN = 4096
 # A letter of data takes up to six of a pickle's: \u000a.
 _MOST_ESCAPED = 6
 _MOST_AXES = 8
-_MOST_SHOWN = 100
+MOST_SHOWN = 100
 _DTYPE = re.compile(r"[<>=|]?(?:[iu][1248]|f[248]|b1)")
 _ORDERS = ("<", ">", "=", "|")
 
@@ -43,12 +45,6 @@ _NAMES = {name.value: name for name in Name}
 _MOVED = {"numpy._core.": "numpy.core.", "builtins.": "__builtin__."}
 
 
-def shown(name: str) -> str:
-    """Return a name as one short line, whatever letters it has."""
-    name = name if len(name) <= _MOST_SHOWN else f"{name[:_MOST_SHOWN]}…"
-    return name if name.isprintable() else repr(name)
-
-
 def named(module: Any, name: Any) -> Name:
     """Return what a pickle names, if it may; Refused, with the name, if not."""
     if isinstance(module, bytes) and isinstance(name, bytes):
@@ -58,7 +54,7 @@ def named(module: Any, name: Any) -> Name:
     asked = f"{module}.{name}"
     moved = next((asked.replace(new, old, 1) for new, old in _MOVED.items() if asked.startswith(new)), asked)
     if moved not in _NAMES:
-        raise Refused(f"asks for {shown(asked)}, which is not what pictures, vectors and names are made of")
+        raise Refused(f"asks for {shown(asked, MOST_SHOWN)}, which is not what pictures, vectors and names are made of")
     return _NAMES[moved]
 
 

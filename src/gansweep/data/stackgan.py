@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +12,7 @@ from PIL import Image
 
 from gansweep.data.crops import centre
 from gansweep.data.encoders import PRECOMPUTED
+from gansweep.data.kept import keeps_last
 from gansweep.data.metadata import read_sidecar
 from gansweep.data.pickled_array import Held
 from gansweep.data.relations import Relation, Shifted
@@ -20,6 +21,7 @@ from gansweep.data.source import BadPicture, Item, Listing, Picture
 from gansweep.data.split import limited
 from gansweep.data.tags import select_tags
 from gansweep.data.text_sets import EMBEDDINGS, FILE_NAMES, TextSet
+from gansweep.data.told import shown
 from gansweep.errors import UserError
 
 # 64 and 256 px with the margin that windows are cut from.
@@ -51,9 +53,10 @@ class StackGan(TextSet):
         return [self._pictures_file(part), *(self.place(part, name) for name in names)]
 
     def further(self, part: str) -> list[Path]:
-        """Return the folders of sentences."""
+        """Return the folder of sentences and all in it, however deep: a name may have several folders, or none."""
         texts = self.root / _CAPTIONS
-        return [path for path in texts.iterdir() if path.is_dir()] if texts.is_dir() else []
+        below = [Path(folder, name) for folder, names, _ in os.walk(texts) for name in names]
+        return [texts, *below] if texts.is_dir() else []
 
     def describe(self) -> str:
         """Name the folder, without the path to it."""
@@ -84,7 +87,8 @@ class StackGan(TextSet):
             stored = self._pictures(part)[row].array()
         except ValueError as error:
             raise BadPicture("damaged", str(error)) from error
-        if stored.dtype != np.uint8 or stored.ndim != 3 or stored.shape[0] != stored.shape[1] or stored.shape[2] != 3:
+        square = stored.ndim == 3 and stored.shape[0] == stored.shape[1] > 0 and stored.shape[2] == 3
+        if stored.dtype != np.uint8 or not square:
             raise BadPicture("not a picture", f"row {row} is {stored.dtype} {stored.shape}, not uint8 (side, side, 3)")
         image = Image.fromarray(stored)
         image = image if self.cfg.channels == 3 else image.convert("L")
@@ -103,7 +107,7 @@ class StackGan(TextSet):
         small, large = (self.place(part, f"{side}images.pickle") for side in _SIDES)
         return small if self.wide_px <= _SIDES[0] and small.exists() else large
 
-    @functools.lru_cache(maxsize=2)  # noqa: B019  # a reader lives as long as one packing
+    @keeps_last(2)
     def _pictures(self, part: str) -> list[Held]:
         path = self._pictures_file(part)
         found = self.matched(self.pickle(path), part, path)
@@ -112,11 +116,16 @@ class StackGan(TextSet):
                 raise UserError(f"data.path: {path} row {row} is {type(one).__name__}, no picture")
         return found
 
-    @functools.lru_cache(maxsize=2)  # noqa: B019
+    @keeps_last(2)
     def _classes(self, part: str) -> list[int]:
         path = self.place(part, _CLASSES)
         given = self.pickle(path)
-        values = given.array().tolist() if isinstance(given, Held) and len(given.shape) == 1 else given
+        values = given
+        if isinstance(given, Held) and len(given.shape) == 1:
+            try:
+                values = given.array().tolist()
+            except ValueError as error:
+                raise UserError(f"data.path: {path} is damaged: {error}") from None
         for row, number in enumerate(self.matched(values, part, path)):
             if type(number) is not int or not 0 <= number < 100_000:
                 raise UserError(f"data.path: {path} row {row} is {number!r}, no number of a class")
@@ -134,11 +143,12 @@ class StackGan(TextSet):
         try:
             plain = path.is_file() and path.stat().st_size <= _MOST_TEXT_BYTES
             if not plain and path.exists():
-                raise UserError(f"data.path: {path}, the captions of {of}, is no text file of up to a megabyte")
+                raise UserError(f"data.path: {shown(path)}, the captions of {of}, is no text file of up to a megabyte")
             captions = read_sidecar(path)
         except OSError as error:
-            raise UserError(f"data.path: {path}, the captions of {of}, cannot be read ({error.strerror})") from None
+            text = f"{shown(path)}, the captions of {of}, cannot be read ({error.strerror})"
+            raise UserError(f"data.path: {text}") from None
         if len(captions) < asked:
-            text = f"{path} has {len(captions)} captions, where {asked} are asked for ({of}; data.args.captions)"
-            raise UserError(f"data.path: {text}")
+            has = f"{len(captions)} captions, where {asked} are asked for ({of}; data.args.captions)"
+            raise UserError(f"data.path: {shown(path)} has {has}")
         return captions

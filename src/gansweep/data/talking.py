@@ -6,12 +6,13 @@ import functools
 import re
 import threading
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gansweep.data.clips import Mismatched, Utterance, clip_name, few, first_frames, following, whole_numbers
+from gansweep.data.kept import keeps_last
 from gansweep.data.relations import Drawn, Relation
 from gansweep.data.source import Item, Listing, Picture, Source
 from gansweep.data.tags import select_tags
@@ -19,6 +20,9 @@ from gansweep.data.talking_drawing import FlatFace, draw, looks
 from gansweep.data.talking_espeak import EnglishVoice, Espeak, espeak, speak_english
 from gansweep.data.voice import FRAME_HZ, Voice, speak
 from gansweep.errors import Missing, UserError, nearest
+
+if TYPE_CHECKING:
+    from gansweep.config.settings import DataSettings
 
 # To be raised with every change of what is drawn or said: older sets are then made anew.
 DRAWING = 1
@@ -76,6 +80,10 @@ class Talking(Source):
     pixel_keys = ("size", "channels", "include", "exclude", "limit")
     licence = "made by gansweep (MIT)"
     procedural = True
+
+    def __init__(self, cfg: DataSettings) -> None:
+        super().__init__(cfg)
+        self._lock = threading.Lock()  # here, where one thread alone can make it
 
     @functools.cached_property
     def args(self) -> dict[str, Any]:
@@ -153,17 +161,13 @@ class Talking(Source):
         wrong = Mismatched(np.asarray(fields["lips"])[..., 0])
         return {"pair": pair, "wrong": wrong, "next": following(fields["id"], self.args["frames"])}
 
-    @functools.cached_property
-    def _lock(self) -> threading.Lock:
-        return threading.Lock()
-
-    @functools.lru_cache(maxsize=64)  # noqa: B019  # a reader lives as long as one packing
+    @keeps_last(64)
     def _speaker(self, number: int) -> tuple[Voice | EnglishVoice, FlatFace]:
         random = np.random.Generator(np.random.PCG64([self.args["seed"], number]))
         face = FlatFace.of(random)
         return EnglishVoice.of(random) if self.espeak else Voice.of(random), face
 
-    @functools.lru_cache(maxsize=3)  # noqa: B019
+    @keeps_last(3)
     def _utterance(self, speaker: int, number: int) -> _Said:
         voice, face = self._speaker(speaker)
         random = np.random.Generator(np.random.PCG64([self.args["seed"], speaker, 1 + number]))

@@ -17,6 +17,7 @@ from gansweep.data.crops import divided, reduced, sizes_asked
 from gansweep.data.encoders import ENCODER_ARGS, PRECOMPUTED, Encoding, encoding_of
 from gansweep.data.pickled_array import Held
 from gansweep.data.source import BadPicture, Item, Source
+from gansweep.data.told import shown
 from gansweep.data.unpickle import read_pickle
 from gansweep.errors import UserError, nearest
 
@@ -112,13 +113,17 @@ class TextSet(Source):
                 raise UserError(f"data.path={self.cfg.path} has no {path.relative_to(self.root)}, as data={name} needs")
 
     def stamp(self) -> str:
-        """Return size and time of every file, and the arguments that are packed."""
+        """Return size and time of every file, and the arguments that are packed; UserError for one it cannot see."""
         digest = hashlib.sha256()
-        for path in sorted({path for part in self.parts for path in [*self.needed(part), *self.further(part)]}):
-            for entry in sorted(os.scandir(path), key=lambda one: one.name) if path.is_dir() else [path]:
-                stat = entry.stat() if entry.is_file() else None
-                if stat is not None:
-                    digest.update(f"{entry.name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode("utf-8", "replace"))
+        try:
+            for path in sorted({path for part in self.parts for path in [*self.needed(part), *self.further(part)]}):
+                for entry in sorted(os.scandir(path), key=lambda one: one.name) if path.is_dir() else [path]:
+                    stat = entry.stat() if entry.is_file() else None
+                    if stat is not None:
+                        told = f"{entry.name}\0{stat.st_size}\0{stat.st_mtime_ns}\n"
+                        digest.update(told.encode("utf-8", "replace"))
+        except OSError as error:
+            raise UserError(f"data.path: {shown(error.filename)} cannot be read ({error.strerror})") from None
         brings = self.encoding.encoder == PRECOMPUTED
         return f"{digest.hexdigest()} crop={self.args['crop']} sizes={self.sizes} precomputed={brings}"
 
@@ -160,11 +165,10 @@ class TextSet(Source):
             names = [text_of(name, f"{path} row {row}") for row, name in enumerate(given)]
             rows: dict[str, int] = {}
             for row, name in enumerate(names):
-                inside = PurePosixPath(name)
-                if not name or len(name) > _MOST_NAME or "\0" in name or inside.is_absolute() or ".." in inside.parts:
+                if not names_a_file(name):
                     raise UserError(f"data.path: {path} row {row} is {name[:80]!r}, which names no file in the folder")
                 if name in rows:
-                    raise UserError(f"data.path: {path} rows {rows[name]} and {row} are both {name}")
+                    raise UserError(f"data.path: {path} rows {rows[name]} and {row} are both {shown(name)}")
                 rows[name] = row
             found[part] = names
         return found
@@ -188,7 +192,7 @@ class TextSet(Source):
         for part in self.parts:
             path = self.place(part, EMBEDDINGS)
             given = self.pickle(path)
-            rows = self.matched(split_rows(given), part, path)
+            rows = self.matched(split_rows(given, path), part, path)
             for row, one in enumerate(rows):
                 shape = getattr(one, "shape", None) if shape is None else shape
                 if not isinstance(one, Held) or one.dtype.kind != "f" or len(one.shape) not in (1, 2) or 0 in one.shape:
@@ -204,8 +208,9 @@ class TextSet(Source):
         if not isinstance(values, list):
             raise UserError(f"data.path: {path} is no list")
         if len(values) != len(names):
-            fewer = len(values) < len(names)
-            row = f"row {len(values)} ({names[len(values)]}) has none" if fewer else f"row {len(names)} has no name"
+            row = f"row {len(names)} has no name"
+            if len(values) < len(names):
+                row = f"row {len(values)} ({shown(names[len(values)])}) has none"
             text = f"{path} has {len(values):,} rows, where {FILE_NAMES} has {len(names):,}"
             raise UserError(f"data.path: {text}: {row}, counted from 0")
         return values
@@ -224,12 +229,29 @@ class TextSet(Source):
         return columns
 
 
-def split_rows(values: Any) -> Any:
-    """Return a list of arrays of what may be one array for all rows; anything else as it is."""
+def split_rows(values: Any, path: Path) -> Any:
+    """Return a list of arrays of what may be one array for all rows; anything else as it is.
+
+    UserError, naming the file, for an array that has other bytes than its shape asks for.
+    """
     if not isinstance(values, Held) or not values.shape:
         return values
-    whole = values.array()
+    try:
+        whole = values.array()
+    except ValueError as error:
+        raise UserError(f"data.path: {path} is damaged: {error}") from None
     return [Held.of(one) for one in whole]
+
+
+def names_a_file(name: str) -> bool:
+    """Say whether a text can be the path of a file within a folder."""
+    inside = PurePosixPath(name)
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    out = inside.is_absolute() or ".." in inside.parts
+    return bool(name) and len(name) <= _MOST_NAME and "\0" not in name and not out
 
 
 def text_of(value: Any, where: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from gansweep.data.told import shown
 from gansweep.errors import UserError
 
 # As long as the char-CNN-RNN vectors (Reed et al. 2016) that text-to-image systems were made for.
@@ -35,7 +36,7 @@ def open_bag_of_words(
             bag = sorted(set(_WORD.findall(text.lower())))
             if not bag:
                 said = f"the caption {text!r}, where the field 'embedding' needs words"
-                raise UserError(f"data: {names[rows[place]]} of {source} has {said}")
+                raise UserError(f"data: {shown(names[rows[place]])} of {source} has {said}")
             found[place] = np.sum([vector(word) for word in bag], axis=0) / len(bag) ** 0.5
         return found
 
