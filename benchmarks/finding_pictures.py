@@ -44,7 +44,7 @@ def _strips(path: Path, rows: Mapping[str, Tensor], width_in: float = 8.0) -> No
             axis.set(xticks=[], yticks=[])
             axis.grid(False)
             axis.spines[:].set_visible(False)
-            axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
+            axis.set_ylabel(name.replace(", ", ",\n"), rotation=0, ha="right", va="center", fontsize=8)
         _write(figure, path)
 
 

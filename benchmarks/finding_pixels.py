@@ -62,8 +62,15 @@ def measure_lost(arms: Arms) -> Values:
 
 
 def measure_motion(arms: Arms) -> Values:
-    """How much made frames change in time, over how much real ones do, for each arm and seed."""
-    return {f"motion_{arm}": [float(motion(*clips_of(seen))) for seen in arms[arm]] for arm in arms.names()}
+    """How much made frames change in time over how much real ones do, and the share of frames that are no face."""
+    found: Values = {}
+    for arm in arms.names():
+        for seen in arms[arm]:
+            made, real = clips_of(seen)
+            black, gone = lost(made, real)
+            found.setdefault(f"motion_{arm}", []).append(float(motion(made, real)))
+            found.setdefault(f"lost_{arm}", []).append(float((black | gone).double().mean()))
+    return found
 
 
 # HDGAN

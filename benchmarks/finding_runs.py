@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from machine import facts
 from omegaconf import OmegaConf
 from torch import Tensor
 
@@ -32,18 +33,24 @@ TAKEN_FILE = "taken.json"
 ALWAYS = ("tracker=none", "runtime.threads=1", "runtime.device=cpu", "runtime.progress=false")
 
 
+def commit() -> str:
+    """Return the commit of the program that is run."""
+    return str(facts()["commit"])
+
+
 class SweepFailed(Exception):
     """A sweep did not finish; the message is what it said last."""
 
 
 @dataclass(frozen=True)
 class Taken:
-    """When a sweep was run and what it cost; `asked` is what it was asked to run."""
+    """When and at which commit a sweep was run and what it cost; `asked` is what it was asked to run."""
 
     cpu_s: float
     wall_s: float
     date: str
     asked: str
+    commit: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ class Sweep:
         if process.returncode != 0 and not (may_stop and process.returncode == 1 and self.read()):
             said = (self.folder / "log.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
             raise SweepFailed(f"exit {process.returncode}: {said[-1] if said else 'no output'}")
-        found = Taken(usage.ru_utime + usage.ru_stime, time.perf_counter() - began, date, repr(self._asked()))
+        found = Taken(usage.ru_utime + usage.ru_stime, time.perf_counter() - began, date, repr(self._asked()), commit())
         (self.folder / TAKEN_FILE).write_text(json.dumps(asdict(found)), encoding="utf-8")
         return found
 

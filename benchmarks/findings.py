@@ -23,8 +23,8 @@ from pathlib import Path
 from finding_more_claims import ALL
 from finding_report import Result, judged, report, spread_in_words, table
 from finding_rules import Claim
-from finding_runs import Arms, Sweep, SweepFailed
-from machine import facts, head, load
+from finding_runs import Arms, Sweep, SweepFailed, commit
+from machine import head, load
 
 REPORTS = Path(__file__).resolve().parent / "reports"
 LEAST_SEEDS = 3
@@ -49,8 +49,7 @@ def run(claim: Claim, folder: Path, seeds: Sequence[int], tell: Callable[[str], 
     """Run a claim's sweeps, one after the other; a failure is part of the result. Nothing is measured yet."""
     sweeps = sweeps_of(claim, folder, seeds)
     commands = {arm: sweep.command() for arm, sweep in sweeps.items()}
-    commit = facts()["commit"]
-    found = Result(claim.name, mark(claim, seeds), list(seeds), {}, commands, 0.0, 0.0, "", "", commit)
+    found = Result(claim.name, mark(claim, seeds), list(seeds), {}, commands, 0.0, 0.0, "", "", commit())
     for arm, sweep in sweeps.items():
         try:
             taken = sweep.run(claim.may_stop)
@@ -58,7 +57,7 @@ def run(claim: Claim, folder: Path, seeds: Sequence[int], tell: Callable[[str], 
             found.failed = f"{arm}: {error}"
             break
         found.cpu_s, found.wall_s = found.cpu_s + taken.cpu_s, found.wall_s + taken.wall_s
-        found.taken = found.taken or taken.date
+        found.taken, found.commit = found.taken or taken.date, taken.commit or found.commit
         tell(f"{claim.name}: {arm}, {taken.cpu_s:.0f} CPU s")
     found.load = load()
     return found

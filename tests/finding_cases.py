@@ -39,10 +39,10 @@ CASES: dict[
         {"diversity_large": [0.05, 0.06, 0.05]},
     ),
     "only-identity": (
-        {"motion_id": [0.0, 0.01, 0.02], "motion_all": [0.6, 0.7, 0.65]},
+        {"motion_id": [0.0, 0.01, 0.02], "motion_all": [0.6, 0.7, 0.65], "lost_id": [0.0, 0.1, 0.0]},
         {"motion_id": [1.0, 1.1, 0.9]},
         {"motion_id": [0.0, 0.1, 0.2]},
-        {"motion_all": [0.1, 0.1, 0.12]},
+        {"lost_id": [1.0, 1.0, 1.0]},
     ),
     "fixed-light": (
         {"random_best": [1.1, 1.12, 1.11], "removed held-out": [0.9, 0.92, 0.91]},
