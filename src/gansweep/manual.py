@@ -39,7 +39,8 @@ step; nothing is written when the request is wrong.
   gansweep train experiment=demo steps=500 note='first try'
   gansweep -m model=vaegan scales.l1=100,600 seed=1,2
   gansweep -m model=vae seeds=4 hydra.launcher.n_jobs=2     every point with four seeds, two jobs at a time
-  gansweep -m --resume [SWEEP | KEY=VALUE ...]          go on with a sweep that was stopped or killed
+  gansweep -m --resume [SWEEP | KEY=VALUE ...]          go on with a sweep that was stopped or killed; the latest
+  gansweep -m hydra/sweeper=search 'objective=[val/squared_error]' 'scales.l1=tag(log,interval(10,1000))'   a search
   torchrun --nproc-per-node=4 -m gansweep train model=vaegan batch_size=256             each batch shared by 4 processes
 
 Groups (GROUP=CHOICE takes one file of settings; gansweep train --info=defaults-tree shows what is chosen):

@@ -78,7 +78,11 @@ def test_a_wrong_request_is_one_line(hydra: Session, overrides: list[str], start
         ),
         (["seed=1,2,1"], "jobs 0 and 2 are the same run (seed=1); give each value once"),
         (["scales.l1=1,1.0"], "jobs 0 and 1 are the same run (scales.l1=1.0); give each value once"),
-        (["seed=interval(1,2)"], "'seed=interval(1,2)': an interval cannot be swept; list the values, as in key=1,2,3"),
+        (
+            ["seed=interval(1,2)"],
+            "'seed=interval(1,2)': an interval has no end of values; list some, as in key=1,2,3, or",
+        ),
+        (["seed=range(6,1)"], "'seed=range(6,1)': holds no value; a range goes from its lower end up"),
     ],
 )
 def test_every_job_of_a_sweep_is_checked_first(hydra: Session, overrides: list[str], line: str) -> None:

@@ -165,6 +165,14 @@ def test_points_have_the_mean_and_students_interval_over_their_seeds(tmp_path: P
     assert json.dumps(second.jobs) == "[3, 4, 5]"
 
 
+def test_without_several_seeds_there_are_no_points_over_them(tmp_path: Path) -> None:
+    points = [SimpleNamespace(number=n, overrides=("scales.l1=1",), name="same") for n in range(2)]  # of a search
+    ledger.begin(tmp_path, "20261122-120000-abcd", [], points, {})
+    for n in range(2):
+        ledger.state(tmp_path, n, "FINISHED", losses={"fit/l1": 1.0})
+    assert seeds.points(ledger.load(tmp_path)) == []
+
+
 def test_seeds_are_written_out_from_the_runs_own() -> None:
     with session() as hydra:
         assert seeds.spread(["scales.l1=1,2", "seeds=3"], True, hydra) == ["scales.l1=1,2", "seed=0,1,2"]

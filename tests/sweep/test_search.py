@@ -191,6 +191,7 @@ def test_ranges_in_hydras_syntax() -> None:
     [
         ("scales.l1=interval(1000,10)", r"its ends are swapped; interval\(10,1000\)"),
         ("scales.l1=tag(log,interval(0,10))", "begins above 0"),
+        ("batch_size=range(600,100)", "holds no value"),
     ],
 )
 def test_ranges_that_are_none_are_refused(line: str, said: str) -> None:

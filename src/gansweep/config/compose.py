@@ -211,8 +211,11 @@ class Session:
         for override in parsed:
             if override.is_sweep_override() and not override.is_discrete_sweep():
                 raise UserError(
-                    f"'{override.input_line}': an interval cannot be swept; list the values, as in key=1,2,3"
+                    f"'{override.input_line}': an interval has no end of values; list some, as in key=1,2,3, or search "
+                    "it with hydra/sweeper=search"
                 )
+            if override.is_discrete_sweep() and not list(override.sweep_string_iterator()):
+                raise UserError(f"'{override.input_line}': holds no value; a range goes from its lower end up")
         params = self._sweeper_params(parsed)
         return BasicSweeper.split_arguments([*params, *parsed], None)[0]
 

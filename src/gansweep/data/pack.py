@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from gansweep.data.bad import BadFile, BadFiles
 from gansweep.data.columns import ColumnWriters
 from gansweep.data.content import Content
-from gansweep.data.progress import packing_bar
+from gansweep.data.progress import packing_bar, say_without_a_bar
 from gansweep.data.source import BadPicture, Item, Picture, Source
 from gansweep.errors import UserError
 
@@ -41,6 +41,7 @@ def pack(source: Source, folder: Path, *, progress: bool) -> tuple[dict[str, Any
     """
     listing = source.items()
     check_room(folder, len(listing.items), source.cfg.channels, source.cfg.size + source.margin_px)
+    say_without_a_bar(progress, len(listing.items), source.cfg.name)
     try:
         return _pack(source, listing.items, listing.label_names, folder, progress)
     except OSError as error:

@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+_LARGE = 10_000
+
 
 class _Rate(ProgressColumn):
     """Pictures per second, once there is something to divide."""
@@ -21,3 +23,9 @@ def packing_bar(wanted: bool) -> Progress:
     console = Console(file=sys.stderr)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True, disable=not (wanted and console.is_terminal))
+
+
+def say_without_a_bar(wanted: bool, count: int, name: str) -> None:
+    """Say once that a large set is being packed, where there is no terminal for a bar."""
+    if wanted and count >= _LARGE and not sys.stderr.isatty():
+        print(f"gansweep: packing {count:,} pictures of {name} (once, some minutes)", file=sys.stderr, flush=True)

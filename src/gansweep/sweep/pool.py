@@ -196,6 +196,8 @@ class Pool:
             row = row_of(worker.row)
             if row.state == RUNNING:  # it did not say how it ended
                 fault, reason = faults.fault_of_exit(code, worker.oom_kills)
+                if self.stop is not None and code in (-signal.SIGINT, -signal.SIGTERM):
+                    fault, reason = faults.STOPPED, "stopped before its first step"
                 row = settle(row, reason, fault)
             if row.state == KILLED and row.job in self._given_up:
                 row = prune(row, self._given_up[row.job])

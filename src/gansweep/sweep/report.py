@@ -10,7 +10,10 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gansweep.look import losses_of
 from gansweep.runs.liveness import alive
+from gansweep.runs.rundir import is_run_dir, read
+from gansweep.runs.spool import last_step
 from gansweep.sweep import ledger
 from gansweep.sweep.ledger import KILLED, PRUNED, RUNNING, WAITING, Row, Sweep
 
@@ -46,11 +49,20 @@ def table(sweep: Sweep) -> Table:
             str(row.job),
             Text(own),
             status(row.state),
-            Text(values(row.losses) or "–"),
+            Text(_progress(row) + values(row.losses) or "–"),
             (row.run_id or "")[:8],
             Text(_log(row)),
         )
     return found
+
+
+def _progress(row: Row) -> str:
+    """Return how far a job that runs has come, and fill in what it last logged."""
+    if row.state != RUNNING or not is_run_dir(row.dir):
+        return ""
+    record = read(row.dir)
+    row.run_id, row.losses = str(record["run_id"]), losses_of(row.dir)
+    return f"step {last_step(row.dir) or 0}/{record.get('steps')} "
 
 
 def _log(row: Row) -> str:
@@ -167,7 +179,7 @@ def keep(sweep: Sweep, tracker: TrackerSettings, stopped: bool = False) -> None:
 
     The tracker's charts draw every run that has the swept parameter; the summary must not be a point in them.
     """
-    from gansweep.runs.store import is_run_dir, new_run_id
+    from gansweep.runs.store import new_run_id
     from gansweep.runs.tracker import RunRecord, open_tracker
 
     csv_path = sweep.dir / CSV_FILE

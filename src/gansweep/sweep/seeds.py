@@ -58,6 +58,8 @@ def points(sweep: Sweep) -> list[Point]:
     """
     from scipy.stats import t as student
 
+    if len({line for row in sweep.rows for line in row.overrides if line.partition("=")[0] == "seed"}) < 2:
+        return []
     groups: dict[tuple[str, ...], list[int]] = {}
     for place, row in enumerate(sweep.rows):
         key = tuple(line for line in row.overrides if line.partition("=")[0] != "seed")

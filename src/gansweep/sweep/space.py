@@ -64,7 +64,10 @@ def axes(parsed: Sequence[Override]) -> list[Axis]:
 def _axis(line: Override) -> Axis:
     key, value = f"{'+' if line.is_add() else ''}{line.key_or_group}", line.value()
     if line.is_discrete_sweep():
-        return Axis(key, choices=tuple(line.sweep_string_iterator()))
+        choices = tuple(line.sweep_string_iterator())
+        if not choices:
+            raise UserError(f"'{line.input_line}': holds no value; a range goes from its lower end up")
+        return Axis(key, choices=choices)
     interval: Any = value
     low, high, log = interval.start, interval.end, "log" in interval.tags
     if low >= high:

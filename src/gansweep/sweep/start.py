@@ -239,7 +239,7 @@ def _resume(request: Request) -> int:
 
     with session(user_dirs(request.config_dir)) as hydra:
         normal = hydra.normal(spread(request.overrides, True, hydra))
-        directory = find(request.resume) if request.resume else latest_of(normal)
+        directory = find(request.resume or None) if request.resume or not normal else latest_of(normal)
         given = normal or ledger.load(directory).overrides
         sweeper = hydra.plugin("sweeper", given)
         searches = is_search(sweeper)
