@@ -79,16 +79,32 @@ def option_of(name: str) -> str:
     return name.removeprefix("data/") if name.startswith("data/") else ""
 
 
+# Data for the models whose fields a folder of pictures has not; small, and packed once.
+OWN_DATA = {
+    "siamese": ["data=heads", "data.args.people=3", "data.limit=60", "data.val_fraction=0.34"],
+    "hdgan": ["data=emoji", "data.limit=40"],
+    "talkingface": ["data=talking", "data.args.speakers=4", "data.args.utterances=1", "data.args.seconds=2"],
+}
+
+
 def asks_for(name: str) -> list[str]:
     """Return the overrides that bring one file of conf/ into a run of otherwise default settings."""
     group, _, option = name.rpartition("/")
     if name.startswith("experiment/"):
         return [f"experiment={name.removeprefix('experiment/')}"]
-    if group in FOLLOWS_MODEL:
-        return [f"model={option}"]
+    if group in ("model", *FOLLOWS_MODEL):
+        return [f"model={option}", *own_data(name)[:1]]
     if name in ("data/heads", "data/multipie"):  # 96 px, as their system wants them; the default one does not
         return [f"{group}={option}", "data.size=64"]
+    if group == "hydra/sweeper":
+        return [f"{group}={option}"]
     return [] if not group or group.startswith("hydra/") else [f"{group}={option}"]
+
+
+def own_data(name: str) -> list[str]:
+    """Return the overrides of the data that an option's model needs; none where a folder of pictures will do."""
+    group, _, option = name.rpartition("/")
+    return OWN_DATA.get(option.split("_")[0], []) if group in ("model", *FOLLOWS_MODEL) else []
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -150,19 +166,10 @@ def film_as_arrays(folder: Path) -> None:
     np.save(folder / "audio.npy", np.sin(np.arange(20 * 666) / 9).astype(np.float32))
 
 
-# Data for the models whose fields a folder of pictures has not; small, and packed once.
-OWN_DATA = {
-    "siamese": ["data=heads", "data.args.people=3", "data.limit=60", "data.val_fraction=0.34"],
-    "hdgan": ["data=emoji", "data.limit=40"],
-    "talkingface": ["data=talking", "data.args.speakers=4", "data.args.utterances=1", "data.args.seconds=2"],
-}
-
-
 def data_for(name: str, packed: list[str]) -> list[str]:
     """Return the overrides of the data that an option's model is tried on."""
-    group, _, option = name.rpartition("/")
-    own = OWN_DATA.get(option.split("_")[0]) if group in ("model", *FOLLOWS_MODEL) else None
-    return packed if own is None else [*own, packed[-1]]
+    own = own_data(name)
+    return [*own, packed[-1]] if own else packed
 
 
 OPTIONS = [name for name in FILES if "/" in name and not name.startswith(("experiment/", "hydra/"))]

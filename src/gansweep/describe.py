@@ -68,10 +68,16 @@ def _stand_in_tag(settings: Settings) -> dict[str, str]:
     return {"gansweep.stand_in": what} if what else {}
 
 
-def previews(settings: Settings, engine: EagerEngine) -> Iterator[str]:
-    """Say what data stand in for, and where each curve ends: a rate that decays to nothing is seen before the run."""
+def data_notes(settings: Settings, dataset: Dataset) -> Iterator[str]:
+    """Say of drawn data that they are, with the voice where there is one, and of a stand-in what it stands in for."""
+    if "procedural" in dataset.source:
+        yield f"data: {dataset.source}"
     if settings.data.stand_in:
         yield f"{settings.data.stand_in}: results do not transfer"
+
+
+def previews(settings: Settings, engine: EagerEngine) -> Iterator[str]:
+    """Say where each curve begins and ends: a rate that decays to nothing is seen before the run, not after."""
     for name in engine.knobs.curves:
         first, last = engine.knobs.value(name, 0), engine.knobs.value(name, settings.steps - 1)
         fading = "; fades to less than a thousandth" if 0 < abs(last) < abs(first) / 1000 else ""

@@ -88,6 +88,7 @@ def _begin(
     scorer = _scorer(settings, dataset, engine, device)
     refuse_without_room(run_dir, [need(settings, engine.system)])
     notes = [
+        *describe.data_notes(settings, dataset),
         *describe.previews(settings, engine),
         *observer.notes,
         *describe.range_notes(engine, learner.batches.batch(0)),

@@ -17,6 +17,8 @@ from gansweep.errors import UserError
 from gansweep.system import System
 from gansweep.train import train
 
+SPEAKERS = ("data=talking", "data.args.frames=${model.frames}")
+
 
 def composed(*overrides: str) -> Settings:
     with session() as hydra:
@@ -98,7 +100,7 @@ DAYS = {
 @pytest.mark.parametrize("day", DAYS)
 def test_the_journals_days_are_settings(day: str) -> None:
     overrides, counts = DAYS[day]
-    system = check(composed(*overrides))
+    system = check(composed(*SPEAKERS, *overrides))
     found = {name: sum(p.numel() for p in net.parameters()) for name, net in system.nets.items()}
     assert {name: found[name] for name in counts} == counts
     assert found["gen"] > 31_034_689
