@@ -193,6 +193,7 @@ def test_a_search_whose_leader_is_killed_goes_on_to_its_total(tmp_path: Path, sm
     for pid in (leader.pid, pid_of(tmp_path, 0)):
         os.kill(pid, signal.SIGKILL)
     leader.wait()
+    until(lambda: ledger.load(the_sweep(tmp_path)).rows[1].state == "FINISHED")  # while nobody leads
     code, out, err = finish(start(["-m", "--resume", *words[1:]], tmp_path))
     assert code == 0 and "4 of 4 finished" in out, err
     sweep = the_sweep(tmp_path)

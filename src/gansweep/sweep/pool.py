@@ -18,7 +18,7 @@ from gansweep.runs.provenance import FROZEN
 from gansweep.sweep import faults, ledger
 from gansweep.sweep.endings import prune, requeue, row_of, settle
 from gansweep.sweep.freeze import CODE_DIR, ORIGIN_FILE
-from gansweep.sweep.ledger import KILLED, RUNNING, WAITING, Row, Sweep
+from gansweep.sweep.ledger import KILLED, OPEN, RUNNING, WAITING, Row, Sweep
 from gansweep.sweep.slots import Slot
 
 if TYPE_CHECKING:
@@ -88,6 +88,9 @@ class Pool:
         """
         (self.directory / "logs").mkdir(exist_ok=True)
         self._adopt(ledger.load(self.directory))
+        for row in ledger.load(self.directory).rows if self.seeker is not None else ():
+            if row.state not in (*OPEN, KILLED):  # ended while nobody led, or just now
+                self.seeker.ended(row)  # type: ignore[union-attr]
         with self._signals():
             try:
                 while self._turn():

@@ -62,9 +62,6 @@ class Seeker:
         self.directory = directory
         self.search = Search(directory, sweep.id, self.along, wanted, self.sweeper, first.steps)
         self.search.recover([row.job for row in sweep.rows])
-        for row in sweep.rows:  # jobs that ended while nobody led
-            if row.state not in (*ledger.OPEN, ledger.KILLED):
-                self.ended(row)
 
     def more(self, sweep: Sweep) -> bool:
         """Append one more point to the sweep; says whether there was one. One that cannot be run counts, and failed."""
