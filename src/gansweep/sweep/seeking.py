@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from gansweep.config.compose import Job, Session
     from gansweep.config.settings import Settings
 
-TARGET = "Search"
-
 
 class Seeker:
     """What stands between one sweep's study and its pool of jobs.
@@ -111,11 +109,6 @@ class Seeker:
         lines = [line for line in self.fixed if not line.lstrip("+").startswith("hydra")]
         normal = self.hydra.normal([*lines, *(f"{key}={value}" for key, value in chosen.items())])
         return self.hydra.job(number, normal, {key.lstrip("+") for key in chosen})
-
-
-def is_search(sweeper: Mapping[str, Any]) -> bool:
-    """Say whether the settings of hydra/sweeper are a search's."""
-    return str(sweeper.get("_target_", "")).rpartition(".")[2] == TARGET
 
 
 def _params(sweeper: Mapping[str, Any]) -> list[str]:

@@ -98,3 +98,8 @@ def suggest(trial: Any, along: Sequence[Axis], fixed: Mapping[str, str]) -> dict
         if applies(axis, chosen):
             found[axis.key] = chosen[axis.key.lstrip("+")] = axis.suggest(trial)
     return found
+
+
+def is_search(sweeper: Mapping[str, Any]) -> bool:
+    """Say whether the settings of hydra/sweeper are a search's."""
+    return str(sweeper.get("_target_", "")).rpartition(".")[2] == "Search"

@@ -15,8 +15,8 @@ from gansweep.sweep import ledger
 from gansweep.sweep.job import LOG_FILE, JobResult, make_task
 from gansweep.sweep.place import claim, claim_exactly, discard_unbegun
 from gansweep.sweep.seeds import spread
-from gansweep.sweep.seeking import is_search
 from gansweep.sweep.slots import slots
+from gansweep.sweep.space import is_search
 
 if TYPE_CHECKING:
     from gansweep.config.compose import Job
