@@ -7,8 +7,10 @@ ended, so that nothing is lost when the process that leads the sweep is killed.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import resource
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -17,7 +19,9 @@ from typing import Any
 from gansweep.errors import GansweepError, refused_by_system
 from gansweep.sweep import ledger
 from gansweep.sweep.faults import DISK_FULL, ERROR, REFUSED, STOPPED, fault_of
+from gansweep.sweep.spawn import ENDS_WITH, MEMORY_GB
 
+_PR_SET_PDEATHSIG = 1
 _EXIT = {ledger.FINISHED: 0, ledger.KILLED: 130}
 
 
@@ -28,6 +32,7 @@ def main(words: list[str] | None = None) -> int:
     if os.getcwd() not in sys.path:  # a user's module that was not loaded when the sweep began
         sys.path.append(os.getcwd())
     _limit_memory()
+    _end_with_parent()
     row = next(row for row in ledger.load(sweep_dir).rows if row.job == job)
     facts = _ended(sweep_dir, row)
     with contextlib.suppress(OSError):  # a full disk: who leads the sweep finds the run's own record
@@ -37,10 +42,19 @@ def main(words: list[str] | None = None) -> int:
 
 def _limit_memory() -> None:
     """Hold this process to hydra.launcher.memory_gb, where the sweep has that."""
-    most_gb = os.environ.get("GANSWEEP_MEMORY_GB")
+    most_gb = os.environ.get(MEMORY_GB)
     if most_gb:
         most = int(float(most_gb) * 1e9)
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+
+def _end_with_parent() -> None:
+    """Be asked to end when the process that stands for this one before a cluster is killed: nobody else would know."""
+    parent = os.environ.get(ENDS_WITH)
+    if parent and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != int(parent):  # it was killed before this line
+            sys.exit(1)
 
 
 def _ended(sweep_dir: Path, row: ledger.Row) -> dict[str, Any]:

@@ -66,11 +66,12 @@ def lead(
     """
     from gansweep.runs.tracker import prepare_store
     from gansweep.sweep.board import Board
+    from gansweep.sweep.engines import open_engine, refuse_launcher
     from gansweep.sweep.pool import Pool
-    from gansweep.sweep.slots import slots
 
     sweep = ledger.load(directory)
-    places = slots(sweep.settings, first.runtime.device != "cpu")
+    on_cuda = first.runtime.device != "cpu"
+    refuse_launcher(sweep.settings, on_cuda, seeker is not None)
     stopped = False
     with ledger.led(directory):
         # What is relative in settings (a tracker's file, a user's own modules) is so to where the sweep was started.
@@ -83,7 +84,8 @@ def lead(
                 seeker.open(directory, ledger.load(directory), first)
             try:
                 with Board(ledger.load(directory)) as board:
-                    stopped = Pool(directory, places, sweep.settings, board.show, seeker).run()
+                    engine = open_engine(directory, sweep.settings, on_cuda)
+                    stopped = Pool(directory, engine, sweep.settings, board.show, seeker).run()
             except OSError as error:  # a full disk, which takes no further job: what was done is told all the same
                 print(f"gansweep: no further job can be started: {refused_by_system(error)}", file=sys.stderr)
         return _told(ledger.load(directory), first.tracker, stopped, seeker)

@@ -2,8 +2,8 @@
 
 Lines: {"kind": "sweep", "id", "overrides", …} first; {"kind": "point", "job", "overrides", "name"} for each point;
 {"kind": "state", "job", "state", "attempt", …} whenever a job's state changes; {"kind": "owner", …} for each process
-that led the sweep. What the sweep is now is their sum. Parent and jobs append, each under the lock; a line that a kill
-tore is left out, and nothing else is lost.
+that led the sweep; {"kind": "ticket", …} for each job in a cluster's queue. What the sweep is now is their sum. Parent
+and jobs append, each under the lock; a line that a kill tore is left out, and nothing else is lost.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Row:
     `attempt` counts runs from 1: one that is gone on with stays the same run; another way of running it is another.
     `owner` is the process {"host", "pid", "pid_start"} that runs it, `fault` a short class of what ended it (see
     `faults`), `losses` the last logged ones. `memory_halvings`: how often its batches were taken in twice as many parts
-    because memory ran out. `place`: which of the sweep's slots it has.
+    because memory ran out. `place`: which of the sweep's slots it has. `ticket`: what a cluster calls it.
     """
 
     job: int
@@ -51,6 +51,7 @@ class Row:
     fault: str | None = None
     memory_halvings: int = 0
     place: int | None = None
+    ticket: str | None = None
     losses: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -129,6 +130,8 @@ def load(directory: Path) -> Sweep:
     path = directory / SWEEP_FILE
     try:
         with path.open("rb") as file:
+            with contextlib.suppress(OSError):  # on a file system of several hosts, a lock is what makes a read fresh
+                fcntl.flock(file, fcntl.LOCK_SH)
             lines = file.read().splitlines()
     except OSError:
         raise UserError(f"{directory}: not a sweep's directory (no readable {SWEEP_FILE})") from None
@@ -145,6 +148,8 @@ def load(directory: Path) -> Sweep:
                 number = int(entry["job"])
                 own = [str(text) for text in entry["overrides"]]
                 rows.setdefault(number, Row(number, own, str(entry["name"]), directory))
+            elif kind == "ticket":
+                rows[int(entry["job"])].ticket = str(entry["ticket"])
             elif kind == "owner" and sweep is not None:
                 sweep.owner = entry["owner"]
             elif kind == "state":
@@ -198,7 +203,16 @@ def marked(row: Row) -> Iterator[int]:
 
 
 def runs(row: Row) -> bool:
-    """Say whether the job's process lives. On another machine than its own it is taken to live as long as it writes."""
+    """Say whether the job's process lives. On another machine than its own it is taken to live as long as it writes.
+
+    Of a job in a cluster's queue the cluster is asked.
+    """
+    if row.ticket is not None:
+        from gansweep.sweep.on_slurm import in_queue
+
+        known = in_queue(row.ticket)
+        if known is not None:
+            return known
     if row.owner is not None and row.owner.get("host") != platform.node():
         return _writes(row)
     try:

@@ -1,25 +1,19 @@
-"""The pool: one process for each job, as many at once as there are slots, until all are done or somebody says stop."""
+"""The pool: a sweep's jobs in the hands of an engine, until all are done or somebody says stop."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gansweep.runs.liveness import alive
-from gansweep.runs.provenance import FROZEN
+from gansweep.runs.liveness import GONE
 from gansweep.sweep import faults, ledger
 from gansweep.sweep.endings import prune, requeue, row_of, settle
-from gansweep.sweep.freeze import CODE_DIR, ORIGIN_FILE
+from gansweep.sweep.engines import Engine, Worker
 from gansweep.sweep.ledger import KILLED, OPEN, RUNNING, WAITING, Row, Sweep
-from gansweep.sweep.slots import Slot
 
 if TYPE_CHECKING:
     from gansweep.sweep.seeking import Seeker
@@ -29,35 +23,8 @@ _TICK_S = 0.1
 _TOGETHER_S = 2.0
 
 
-@dataclass
-class Worker:
-    """A job that runs: `process` is None for one that an earlier leader of the sweep started."""
-
-    row: Row
-    slot: Slot | None
-    process: subprocess.Popen[bytes] | None
-    pid: int
-    oom_kills: int = 0
-
-    def ended(self) -> int | None:
-        """Return the exit status of a job that ended (-9 and the like for signals), None while it runs."""
-        if self.process is not None:
-            return self.process.poll()
-        return None if ledger.runs(self.row) else -signal.SIGKILL
-
-    def tell(self, number: signal.Signals) -> None:
-        """Send a signal to the job's process; one to kill it goes to all that it started, too."""
-        if not self.pid:  # of another machine, or its leader was killed before it could note whom it had started
-            return
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if number == signal.SIGKILL:
-                os.killpg(self.pid, number)
-            else:
-                os.kill(self.pid, number)
-
-
 class Pool:
-    """Runs the waiting jobs of one sweep; `launcher` has `memory_gb`, `grace_s`, `retries` (see conf/hydra/launcher).
+    """Runs the waiting jobs of one sweep; `launcher` has `grace_s`, `retries`, `wait` (see conf/hydra/launcher).
 
     `look` is called after every change and every second with the sweep. Jobs are in process groups of their own: a
     Ctrl-C meets this process alone, which passes it on.
@@ -66,12 +33,12 @@ class Pool:
     def __init__(
         self,
         directory: Path,
-        slots: Sequence[Slot],
+        engine: Engine,
         launcher: Mapping[str, Any],
         look: Callable[[Sweep], None],
         seeker: Seeker | None = None,
     ):
-        self.directory, self.free, self.launcher, self.look = directory, list(slots), dict(launcher), look
+        self.directory, self.engine, self.launcher, self.look = directory, engine, dict(launcher), look
         self.seeker = seeker
         self.workers: list[Worker] = []
         self.stop: signal.Signals | None = None
@@ -109,12 +76,9 @@ class Pool:
             changed = self._reap()
             sweep = ledger.load(self.directory)
             may_start = self.stop is None and self._refused is None
-            waiting = [row for row in sweep.rows if row.state == WAITING]
-            if may_start and not waiting and self.free and self.seeker is not None and self.seeker.more(sweep):
-                return True
-            if may_start and waiting and self._start(waiting[0]):
+            if may_start and self._start(sweep):
                 changed, sweep = True, ledger.load(self.directory)
-            elif not changed and not self.workers and not (may_start and waiting):
+            elif not changed and self._nothing_left(may_start):
                 self.look(sweep)
                 return False
             if changed or time.monotonic() - self._looked_at > 1:
@@ -132,60 +96,43 @@ class Pool:
             time.sleep(_TICK_S)
         return True
 
+    def _nothing_left(self, may_start: bool) -> bool:
+        """Say whether this process may go: all is done, or (launcher.wait=false) all is in the engine's queue."""
+        if may_start and self._waiting(ledger.load(self.directory)):
+            return False
+        return not self.workers or (self.stop is None and not self.launcher.get("wait", True))
+
     # Starting
 
     def _adopt(self, sweep: Sweep) -> None:
         """Take over jobs that still run under a leader who is gone; those that were killed with it wait again."""
         for row in sweep.rows:
-            if row.state != RUNNING:
+            if row.state not in OPEN:
                 continue
-            if ledger.runs(row):
-                slot = next((slot for slot in self.free if slot.place == row.place), None)
-                if slot is not None:
-                    self.free.remove(slot)
-                owner = row.owner or {}
-                self.workers.append(Worker(row, slot, None, int(owner["pid"]) if alive(owner) else 0))
-            elif settle(row, "its process is gone (kill -9, out of memory, reboot or power loss)").state == KILLED:
+            worker = self.engine.adopt(row)
+            if worker is not None:
+                self.workers.append(worker)
+            elif row.state == RUNNING and settle(row, GONE).state == KILLED:
                 ledger.state(self.directory, row.job, WAITING)
 
-    def _start(self, row: Row) -> bool:
-        """Start a job in a free slot; says whether it could be started."""
-        slot = next((slot for slot in self.free if slot.take()), None)
-        if slot is None:
-            return False
-        facts = {"attempt": row.attempt, "memory_halvings": row.memory_halvings, "place": slot.place}
-        try:
-            ledger.state(self.directory, row.job, RUNNING, **facts)
-            # Both are held by the job for as long as it lives, whatever becomes of this process: that it runs, and
-            # that its device is in use.
-            with row.log.open("ab") as log, ledger.marked(row) as mark:
-                process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "gansweep.sweep.child", str(self.directory), str(row.job)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    env=os.environ | self._environment() | slot.environment(),
-                    start_new_session=True,
-                    pass_fds=(mark, *slot.held()),
-                )
-        finally:
-            slot.hand_over()
-        self.free.remove(slot)
-        worker = Worker(row, slot, process, process.pid, faults.oom_kills())
-        self.workers.append(worker)
-        if self.stop is not None:  # said while the job was being started
-            worker.tell(self.stop)
-        row.owner = _owner(process.pid)
-        ledger.state(self.directory, row.job, RUNNING, owner=row.owner)
-        return True
+    def _waiting(self, sweep: Sweep) -> list[Row]:
+        """Return the jobs that wait and that the engine has not got yet."""
+        taken = {worker.row.job for worker in self.workers}
+        return [row for row in sweep.rows if row.state == WAITING and row.job not in taken]
 
-    def _environment(self) -> dict[str, str]:
-        """Return what every job is told: where its code is, and its share of memory."""
-        code = str(self.directory / CODE_DIR)
-        path = os.environ.get("PYTHONPATH")
-        told = {"PYTHONPATH": f"{code}{os.pathsep}{path}" if path else code, FROZEN: str(self.directory / ORIGIN_FILE)}
-        most = self.launcher.get("memory_gb")
-        return told | ({"GANSWEEP_MEMORY_GB": str(most)} if most else {})
+    def _start(self, sweep: Sweep) -> bool:
+        """Hand over as many waiting jobs as there is room for, new points of a search among them; says whether any."""
+        waiting, room = self._waiting(sweep), self.engine.room(len(self.workers))
+        if self.engine.queues and self.seeker is None:
+            room = len(waiting)
+        while self.seeker is not None and len(waiting) < room and self.seeker.more(sweep):
+            sweep = ledger.load(self.directory)
+            waiting = self._waiting(sweep)
+        started = self.engine.start(waiting[:room]) if room > 0 and waiting else []
+        self.workers += started
+        for worker in started if self.stop is not None else ():  # said while the jobs were being started
+            worker.tell(self.stop)  # type: ignore[arg-type]
+        return bool(started)
 
     # Ending
 
@@ -194,11 +141,10 @@ class Pool:
         done = [(worker, code) for worker in self.workers if (code := worker.ended()) is not None]
         for worker, code in done:
             self.workers.remove(worker)
-            if worker.slot is not None:
-                self.free.append(worker.slot)
+            self.engine.free(worker)
             row = row_of(worker.row)
-            if row.state == RUNNING:  # it did not say how it ended
-                fault, reason = faults.fault_of_exit(code, worker.oom_kills)
+            if row.state in OPEN:  # it did not say how it ended
+                fault, reason = worker.fault(code)
                 if self.stop is not None and code in (-signal.SIGINT, -signal.SIGTERM):
                     fault, reason = faults.STOPPED, "stopped before its first step"
                 row = settle(row, reason, fault)
@@ -244,20 +190,11 @@ class Pool:
             worker.tell(number)
 
     def _abandon(self) -> None:
-        """Let the jobs of a leader that fails keep their state and end: nobody would reap them."""
+        """Let the jobs of a leader that fails keep their state and end, where nobody else would reap them."""
+        if self.engine.lasting:
+            return
         self._tell_all(signal.SIGTERM)
         until = time.monotonic() + float(self.launcher.get("grace_s", 60))
         while time.monotonic() < until and any(worker.ended() is None for worker in self.workers):
             time.sleep(_TICK_S)
         self._tell_all(signal.SIGKILL)
-
-
-def _owner(pid: int) -> dict[str, Any]:
-    import platform
-
-    import psutil
-
-    started = time.time()
-    with contextlib.suppress(psutil.NoSuchProcess):
-        started = psutil.Process(pid).create_time()
-    return {"host": platform.node(), "pid": pid, "pid_start": started}

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gansweep.errors import UserError, nearest
+from gansweep.errors import UserError
+from gansweep.sweep.engines import check_limits, is_count
 
 _ASK_WAIT_S = 20.0
-RETRIES = ("out_of_memory", "killed", "error")
 
 
 @dataclass
@@ -67,15 +67,15 @@ def slots(launcher: Mapping[str, Any], on_cuda: bool) -> list[Slot]:
     On a CPU it is one job with all cores; of several, each has an equal part of them.
     """
     asked, each = launcher.get("n_jobs"), launcher.get("per_device", 1)
-    if not _is_count(asked) and asked not in (None, "auto", -1):
+    if not is_count(asked) and asked not in (None, "auto", -1):
         raise UserError(f"hydra.launcher.n_jobs={asked}: a whole number of at least 1, auto, or -1: as many as fit")
-    if not _is_count(each):
+    if not is_count(each):
         raise UserError(f"hydra.launcher.per_device={each}: a whole number of at least 1")
-    _check_limits(launcher)
+    check_limits(launcher)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     gpus = cuda_devices() if on_cuda else []
     most = len(gpus) * int(each) if gpus else cores if asked == -1 else 1
-    count = int(asked) if _is_count(asked) else most  # type: ignore[arg-type]
+    count = int(asked) if is_count(asked) else most  # type: ignore[arg-type]
     if gpus and count > most:
         raise UserError(
             f"hydra.launcher.n_jobs={count}: {len(gpus)} GPUs hold {most} jobs; raise hydra.launcher.per_device"
@@ -85,26 +85,6 @@ def slots(launcher: Mapping[str, Any], on_cuda: bool) -> list[Slot]:
         return [Slot(n, None, threads) for n in range(count)]
     names = _names(gpus)
     return [Slot(n, gpus[n % len(gpus)], threads, f"{names[n % len(gpus)]}.{n // len(gpus)}") for n in range(count)]
-
-
-def _check_limits(launcher: Mapping[str, Any]) -> None:
-    most, grace, retries = launcher.get("memory_gb"), launcher.get("grace_s", 60), launcher.get("retries") or {}
-    if most is not None and (not _is_number(most) or most <= 0):
-        raise UserError(f"hydra.launcher.memory_gb={most}: a number of 10⁹ bytes greater than 0, or null")
-    if not _is_number(grace) or grace < 0:
-        raise UserError(f"hydra.launcher.grace_s={grace}: a number of seconds, 0 or more")
-    for name, times in retries.items():
-        if name not in RETRIES or not isinstance(times, int) or isinstance(times, bool) or times < 0:
-            known = nearest(str(name), RETRIES) if name not in RETRIES else ""
-            raise UserError(f"hydra.launcher.retries.{name}={times}: a whole number, 0 or more{known}")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def cuda_devices() -> list[str]:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from gansweep.errors import GansweepError, UserError
 from gansweep.sweep import ledger
+from gansweep.sweep.engines import refuse_launcher
 from gansweep.sweep.job import LOG_FILE, JobResult, make_task
 from gansweep.sweep.place import claim, claim_exactly, discard_unbegun
 from gansweep.sweep.seeds import spread
-from gansweep.sweep.slots import slots
 from gansweep.sweep.space import is_search
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def train(request: Request, hydra_main: HydraMain) -> int:
     if searches:
         return _search(normal, dirs)
     if request.multirun:
-        slots(launcher, jobs[0].settings.runtime.device != "cpu")  # refuses what cannot be, before anything is made
+        refuse_launcher(launcher, jobs[0].settings.runtime.device != "cpu")
     _check(jobs, request.multirun, line)
     _prepare(jobs)
     return _sweep(jobs, line, normal, launcher, dirs) if request.multirun else _single(jobs[0], line, hydra_main)
@@ -219,7 +219,7 @@ def _search(overrides: list[str], dirs: list[Path]) -> int:
         sweeper, launcher = hydra.plugin("sweeper", overrides), hydra.plugin("launcher", overrides)
         seeker = Seeker(hydra, overrides, sweeper)
         first = seeker.first()
-    slots(launcher, first.settings.runtime.device != "cpu")
+    refuse_launcher(launcher, first.settings.runtime.device != "cpu", searching=True)
     _check([first] * seeker.total, True, overrides)
     _prepare([first])
     chosen = _chosen(overrides, "hydra.sweep.dir")

@@ -1,4 +1,4 @@
-"""The launcher that conf/hydra/launcher/pool.yaml names. gansweep runs a sweep's jobs itself (gansweep.sweep.pool)."""
+"""The launchers that conf/hydra/launcher/ names. gansweep runs a sweep's jobs itself (gansweep.sweep.engines)."""
 
 from __future__ import annotations
 
@@ -13,3 +13,11 @@ class Pool(BasicLauncher):
     def __init__(self, **keys: Any) -> None:
         super().__init__()
         self.keys = keys
+
+
+class Slurm(Pool):
+    """The keys of conf/hydra/launcher/slurm.yaml."""
+
+
+class Ray(Pool):
+    """The keys of conf/hydra/launcher/ray.yaml."""

@@ -1,0 +1,101 @@
+"""Jobs on this machine: one process each, in a slot with a device or a share of the cores."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gansweep.runs.liveness import alive
+from gansweep.sweep import faults, ledger
+from gansweep.sweep.engines import Worker
+from gansweep.sweep.ledger import RUNNING, Row
+from gansweep.sweep.slots import Slot, slots
+from gansweep.sweep.spawn import MEMORY_GB, owner, spawn
+
+
+@dataclass
+class Process:
+    """A job that runs here: `process` is None for one that an earlier leader of the sweep started."""
+
+    row: Row
+    slot: Slot | None
+    process: subprocess.Popen[bytes] | None
+    pid: int
+    oom_kills: int = 0
+
+    def ended(self) -> int | None:
+        """Return the exit status of a job that ended (-9 and the like for signals), None while it runs."""
+        if self.process is not None:
+            return self.process.poll()
+        return None if ledger.runs(self.row) else -signal.SIGKILL
+
+    def fault(self, code: int) -> tuple[str, str]:
+        """Return class and words for an end of which the job itself said nothing."""
+        return faults.fault_of_exit(code, self.oom_kills)
+
+    def tell(self, number: signal.Signals) -> None:
+        """Send a signal to the job's process; one to kill it goes to all that it started, too."""
+        if not self.pid:  # of another machine, or its leader was killed before it could note whom it had started
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if number == signal.SIGKILL:
+                os.killpg(self.pid, number)
+            else:
+                os.kill(self.pid, number)
+
+
+class Machine:
+    """Runs jobs as processes of this machine, as many at once as there are slots (see conf/hydra/launcher/pool)."""
+
+    queues = lasting = False
+
+    def __init__(self, directory: Path, launcher: Mapping[str, Any], on_cuda: bool) -> None:
+        self.directory, self.launcher = directory, dict(launcher)
+        self.slots = slots(launcher, on_cuda)
+
+    def room(self, taken: int) -> int:
+        """Return 1 while a slot is free: its device may be another sweep's, which only taking it tells."""
+        return min(len(self.slots), 1)
+
+    def start(self, rows: Sequence[Row]) -> list[Worker]:
+        """Start the first of the jobs in a slot whose device can be had."""
+        slot = next((slot for slot in self.slots if slot.take()), None)
+        if slot is None or not rows:
+            return []
+        row = rows[0]
+        facts = {"attempt": row.attempt, "memory_halvings": row.memory_halvings, "place": slot.place}
+        most = self.launcher.get("memory_gb")
+        told = slot.environment() | ({MEMORY_GB: str(most)} if most else {})
+        try:
+            ledger.state(self.directory, row.job, RUNNING, **facts)
+            # Both are held by the job for as long as it lives, whatever becomes of this process: that it runs, and
+            # that its device is in use.
+            process = spawn(row, told, slot.held())
+        finally:
+            slot.hand_over()
+        self.slots.remove(slot)
+        row.owner = owner(process.pid)
+        ledger.state(self.directory, row.job, RUNNING, owner=row.owner)
+        return [Process(row, slot, process, process.pid, faults.oom_kills())]
+
+    def adopt(self, row: Row) -> Worker | None:
+        """Return a job that still runs under a leader who is gone, in its slot."""
+        if row.state != RUNNING or not ledger.runs(row):
+            return None
+        slot = next((slot for slot in self.slots if slot.place == row.place), None)
+        if slot is not None:
+            self.slots.remove(slot)
+        had = row.owner or {}
+        return Process(row, slot, None, int(had["pid"]) if alive(had) else 0)
+
+    def free(self, worker: Worker) -> None:
+        """Give a job's slot to others."""
+        slot = getattr(worker, "slot", None)
+        if slot is not None:
+            self.slots.append(slot)

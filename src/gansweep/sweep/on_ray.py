@@ -1,0 +1,121 @@
+"""Jobs on a Ray cluster, or on a Ray of this machine: each a task that starts the job's own process."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gansweep.errors import Missing
+from gansweep.sweep import faults
+from gansweep.sweep.engines import Worker, check_counts
+from gansweep.sweep.ledger import Row
+from gansweep.sweep.spawn import frozen_path
+
+
+@dataclass
+class Task:
+    """A job that Ray has: `ref` is what its task will return."""
+
+    row: Row
+    ref: Any
+    why: str = ""
+    out_of_memory: bool = False
+
+    def ended(self) -> int | None:
+        """Return a status once its task ended: 0, -15 where it was cancelled, -9 where its worker died; None before."""
+        import ray
+
+        if not ray.wait([self.ref], timeout=0)[0]:
+            return None
+        try:
+            ray.get(self.ref)
+        except ray.exceptions.TaskCancelledError:
+            return -signal.SIGTERM
+        except Exception as error:
+            self.why = f"Ray lost it ({type(error).__name__})"
+            self.out_of_memory = isinstance(error, ray.exceptions.OutOfMemoryError)
+            return -signal.SIGKILL
+        return 0
+
+    def fault(self, code: int) -> tuple[str, str]:
+        """Return class and words for an end of which the job itself said nothing."""
+        if self.out_of_memory:
+            return faults.OUT_OF_MEMORY, "killed by Ray: memory ran out on its node"
+        return faults.GONE, self.why or "its task was cancelled"
+
+    def tell(self, number: signal.Signals) -> None:
+        """Ask the job to keep its state and end; SIGKILL ends its worker, and the job with it."""
+        import ray
+
+        with contextlib.suppress(Exception):  # it may have ended just now
+            ray.cancel(self.ref, force=number == signal.SIGKILL)
+
+
+class Ray:
+    """Hands jobs to Ray; `launcher` are the keys of conf/hydra/launcher/ray.yaml."""
+
+    queues, lasting = True, False
+
+    def __init__(self, directory: Path, launcher: Mapping[str, Any]) -> None:
+        self.directory, self.launcher = directory, dict(launcher)
+        self._run: Any = None
+
+    def room(self, taken: int) -> int:
+        """Return how many more jobs a search may have at once."""
+        return max(int(self.launcher["n_jobs"]) - taken, 0)
+
+    def start(self, rows: Sequence[Row]) -> list[Worker]:
+        """Hand jobs over; Ray starts each where there is room for it."""
+        from gansweep.sweep.errand import Errand
+
+        run, keys = self._task(), self.launcher
+        threads = str(keys["cpus"])
+        told = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        grace_s = float(keys["grace_s"])
+        return [Task(row, run.remote(Errand(self.directory, row.job, told, grace_s))) for row in rows]
+
+    def _task(self) -> Any:
+        """Return the remote function that runs an errand, on a Ray that is started or joined now."""
+        if self._run is not None:
+            return self._run
+        import ray
+
+        keys = self.launcher
+        told = {"PYTHONPATH": frozen_path(self.directory)}
+        ray.init(
+            address=keys["address"],
+            runtime_env={"env_vars": told, "working_dir": None},
+            include_dashboard=False if keys["address"] is None else None,
+            log_to_driver=False,
+            logging_level="warning",
+            configure_logging=False,
+        )
+        asked: dict[str, Any] = {"num_cpus": int(keys["cpus"]), "num_gpus": float(keys["gpus"]), "max_retries": 0}
+        if keys["memory_gb"]:
+            asked["memory"] = int(float(keys["memory_gb"]) * 1e9)
+        # A worker of its own for each job: what the last one left behind is nobody's.
+        self._run = ray.remote(**asked, max_calls=1)(_run)
+        return self._run
+
+    def adopt(self, row: Row) -> Worker | None:
+        """Return None: Ray ends what it ran for a leader that is gone."""
+        return None
+
+    def free(self, worker: Worker) -> None:
+        """Nothing is held here for a job."""
+
+
+def _run(errand: Any) -> str:
+    return str(errand())
+
+
+def refuse(launcher: Mapping[str, Any]) -> None:
+    """Raise Missing where Ray is not installed or the cluster named does not answer, UserError for wrong settings."""
+    check_counts(launcher, n_jobs=1, cpus=1)
+    if importlib.util.find_spec("ray") is None:
+        raise Missing("hydra/launcher=ray needs Ray, best in an environment of its own: pip install 'gansweep[ray]'")
