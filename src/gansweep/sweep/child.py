@@ -51,6 +51,9 @@ def _limit_memory() -> None:
 def _end_with_parent() -> None:
     """Be asked to end when the process that stands for this one before a cluster is killed: nobody else would know."""
     parent = os.environ.get(ENDS_WITH)
+    if parent:
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # see errand
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR2])
     if parent and sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != int(parent):  # it was killed before this line

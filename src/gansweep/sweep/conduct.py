@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gansweep.errors import UserError, refused_by_system
 from gansweep.sweep import ledger
-from gansweep.sweep.ledger import FAILED, KILLED, RUNNING, WAITING, Row, Sweep
+from gansweep.sweep.ledger import FAILED, KILLED, OPEN, RUNNING, WAITING, Row, Sweep
 
 _AS_IS = "--as-is runs what was submitted"
 
@@ -88,7 +88,14 @@ def lead(
                     stopped = Pool(directory, engine, sweep.settings, board.show, seeker).run()
             except OSError as error:  # a full disk, which takes no further job: what was done is told all the same
                 print(f"gansweep: no further job can be started: {refused_by_system(error)}", file=sys.stderr)
-        return _told(ledger.load(directory), first.tracker, stopped, seeker)
+        sweep = ledger.load(directory)
+        if not stopped and any(row.state in OPEN for row in sweep.rows) and not sweep.settings.get("wait", True):
+            print(f"{len(sweep.rows)} jobs are the cluster's now; what became of them, and what is missing:")
+            print(
+                f"gansweep sweep status {os.path.relpath(directory)}; gansweep -m --resume {os.path.relpath(directory)}"
+            )
+            return 0
+        return _told(sweep, first.tracker, stopped, seeker)
 
 
 def _told(sweep: Sweep, tracker: Any, stopped: bool, seeker: Seeker | None) -> int:
@@ -186,16 +193,22 @@ def stop(directory: Path) -> str:
     import signal
 
     from gansweep.runs.liveness import alive
+    from gansweep.sweep.on_slurm import cancel, in_queue
 
     sweep = ledger.load(directory)
     if sweep.owner and alive(sweep.owner):
         os.kill(int(sweep.owner["pid"]), signal.SIGTERM)
         return f"asked process {sweep.owner['pid']} to stop sweep {sweep.id}; its jobs keep their state"
-    running = [row for row in sweep.rows if row.state == RUNNING and row.owner and alive(row.owner)]
+    running = [r for r in sweep.rows if r.ticket is None and r.state == RUNNING and r.owner and alive(r.owner)]
     for row in running:
         os.kill(int((row.owner or {})["pid"]), signal.SIGTERM)
     if running:
         return f"nobody leads sweep {sweep.id}; asked {len(running)} jobs of it to stop"
+    queued = [row for row in sweep.rows if row.ticket is not None and row.state in OPEN and in_queue(row.ticket)]
+    for row in queued:
+        cancel(row.ticket or "", gently=row.state == RUNNING)
+    if queued:
+        return f"nobody leads sweep {sweep.id}; asked Slurm to stop {len(queued)} jobs of it"
     elsewhere = (sweep.owner or {}).get("host")
     raise UserError(f"{directory}: nothing of this sweep runs here (led last from {elsewhere or 'nowhere'})")
 

@@ -13,12 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gansweep.sweep import faults, ledger
+from gansweep.sweep import faults, ledger, on_slurm
 from gansweep.sweep.endings import row_of, settle
 from gansweep.sweep.ledger import KILLED, OPEN, RUNNING, WAITING, Row
 from gansweep.sweep.spawn import ENDS_WITH, owner, spawn
 
 _TICK_S = 0.1
+_GAVE_WAY = "its time on the cluster was up, or it had to give way: it waits again"
 
 
 class Errand:
@@ -30,20 +31,25 @@ class Errand:
     def __init__(self, directory: Path, job: int, told: Mapping[str, str], grace_s: float) -> None:
         self.directory, self.job, self.told, self.grace_s = str(directory), job, dict(told), grace_s
         self._process: subprocess.Popen[bytes] | None = None
-        self._asked = False
+        self._asked = self._gives_way = False
 
     def __call__(self) -> str:
         """Run the job to its end; returns the state it is in then."""
         row = self._row()
         if row.state not in (*OPEN, KILLED):  # it has ended meanwhile
             return row.state
-        # A cluster that wants its node back says so to every process; the job itself hears it too.
-        signal.signal(signal.SIGTERM, lambda number, frame: self._ask())
+        # Who leads the sweep says stop; a cluster that wants its node back says so to every process, the job's too.
+        signal.signal(signal.SIGINT, lambda number, frame: self._ask())
+        signal.signal(signal.SIGTERM, lambda number, frame: self._ask(gives_way=True))
         before = faults.oom_kills()
         facts = {"attempt": row.attempt, "memory_halvings": row.memory_halvings}
         ledger.state(row.sweep_dir, row.job, RUNNING, **facts)
-        process = spawn(row, self.told | {ENDS_WITH: str(os.getpid())}, own_group=False)
-        self._process = process
+        # Slurm sends its warning to every process of a job; it is meant for this one, and the new one inherits this.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+        try:
+            self._process = process = spawn(row, self.told | {ENDS_WITH: str(os.getpid())}, own_group=False)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR2])
         if self._asked:
             process.terminate()
         ledger.state(row.sweep_dir, row.job, RUNNING, owner=owner(process.pid))
@@ -53,14 +59,20 @@ class Errand:
         except KeyboardInterrupt:  # how Ray asks
             self._ask()
             self._wait()
-        code = process.wait()
+        row = self._settled(process.wait(), before)
+        if row.state == KILLED and self._gives_way and on_slurm.requeue_this():
+            ledger.state(row.sweep_dir, row.job, WAITING, why=_GAVE_WAY)
+        return self._row().state
+
+    def _settled(self, code: int, oom_kills_before: int) -> Row:
+        """Enter the end of a process that did not say itself how it ended; returns the job's row."""
         row = self._row()
         if row.state in OPEN:  # it did not say how it ended
-            fault, reason = faults.fault_of_exit(code, before)
+            fault, reason = faults.fault_of_exit(code, oom_kills_before)
             if self._asked and code < 0:
                 fault, reason = faults.STOPPED, "stopped before its first step"
             row = settle(row, reason, fault)
-        return row.state
+        return row
 
     def checkpoint(self) -> Any:
         """Let the job keep its state and wait again, and return how to go on; None when it has ended meanwhile.
@@ -77,13 +89,12 @@ class Errand:
             row = settle(row, "had to give way before it could keep its state", faults.GONE)
         if row.state != KILLED:
             return None
-        why = "its time on the cluster was up, or it had to give way: it waits again"
-        ledger.state(row.sweep_dir, row.job, WAITING, why=why)
+        ledger.state(row.sweep_dir, row.job, WAITING, why=_GAVE_WAY)
         return DelayedSubmission(Errand(Path(self.directory), self.job, self.told, self.grace_s))
 
-    def _ask(self) -> None:
+    def _ask(self, gives_way: bool = False) -> None:
         """Ask the job to keep its state and end; asked before it began, it is told as soon as it has."""
-        self._asked = True
+        self._asked, self._gives_way = True, self._gives_way or gives_way
         if self._process is not None and not _over(self._process):
             self._process.terminate()
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import signal
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gansweep.errors import Missing
+from gansweep.errors import Missing, UserError
 from gansweep.sweep import faults
-from gansweep.sweep.engines import Worker, check_counts
+from gansweep.sweep.engines import Worker, check_counts, is_number
 from gansweep.sweep.ledger import Row
+from gansweep.sweep.slots import cuda_devices
 from gansweep.sweep.spawn import frozen_path
+
+_ASK_WAIT_S = 10.0
 
 
 @dataclass
@@ -117,5 +122,34 @@ def _run(errand: Any) -> str:
 def refuse(launcher: Mapping[str, Any]) -> None:
     """Raise Missing where Ray is not installed or the cluster named does not answer, UserError for wrong settings."""
     check_counts(launcher, n_jobs=1, cpus=1)
+    gpus = launcher["gpus"]
+    if not is_number(gpus) or gpus < 0:
+        raise UserError(f"hydra.launcher.gpus={gpus}: a number of GPUs, 0 or more")
     if importlib.util.find_spec("ray") is None:
         raise Missing("hydra/launcher=ray needs Ray, best in an environment of its own: pip install 'gansweep[ray]'")
+    address = launcher["address"]
+    if address is None:
+        for key, here in (("cpus", os.cpu_count() or 1), ("gpus", len(cuda_devices()) if gpus else 0)):
+            if launcher[key] > here:
+                raise UserError(
+                    f"hydra.launcher.{key}={launcher[key]}: this machine has {here}; address=auto joins a cluster"
+                )
+    elif not _answers(str(address)):
+        raise Missing(f"hydra.launcher.address={address}: no Ray answers there; ray start --head begins one on a host")
+
+
+def _answers(address: str) -> bool:
+    """Say whether a Ray cluster can be joined at `auto` or HOST:PORT."""
+    import ray
+
+    host, colon, port = address.rpartition(":")
+    if colon and not port.isdecimal():
+        return False
+    try:
+        if colon and "://" not in address:  # Ray itself would try for minutes
+            socket.create_connection((host, int(port)), timeout=_ASK_WAIT_S).close()
+        ray.init(address=address, log_to_driver=False, configure_logging=False)
+        ray.shutdown()
+    except Exception:
+        return False
+    return True

@@ -183,9 +183,25 @@ def in_queue(ticket: str) -> bool | None:
     return None if states is None else states.get(ticket, "") not in _OVER
 
 
+def requeue_this() -> bool:
+    """Have the job that this process belongs to queued again, where Slurm wants its node back; says whether it was.
+
+    A job that somebody cancelled is no longer running by Slurm's account, and stays cancelled.
+    """
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    ticket = f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID")
+    states = _squeue() if ticket else None
+    if ticket is None or states is None or states.get(ticket) != "RUNNING":
+        return False
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        command = ["scontrol", "requeue", ticket]
+        return subprocess.run(command, capture_output=True, timeout=_ASK_WAIT_S, check=False).returncode == 0
+    return False
+
+
 def cancel(ticket: str, gently: bool) -> None:
     """Cancel a job; `gently`: only ask what runs of it to keep its state and end."""
-    command = ["scancel", *(["--signal=TERM"] if gently else []), ticket]
+    command = ["scancel", *(["--signal=INT"] if gently else []), ticket]
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         subprocess.run(command, capture_output=True, timeout=_ASK_WAIT_S, check=False)
 
