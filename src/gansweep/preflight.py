@@ -19,11 +19,15 @@ _SHARE = 0.9
 # Pictures of the smallest and of the largest step that is tried on a CPU.
 _FEWEST, _MOST = 2, 16
 _GIB, _MIB = 2**30, 2**20
+# What a process takes of a GPU beside its tensors: CUDA's context with its kernels, cuDNN's and cuBLAS's handles.
+_CONTEXT_BYTES = 768 * _MIB
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-def refuse_too_large_a_step(settings: Settings, learner: Learner, device: torch.device) -> None:
+def refuse_too_large_a_step(settings: Settings, learner: Learner, device: torch.device) -> int | None:
     """Raise UserError, with the figure measured and the largest batch that fits, for a step that memory cannot hold.
+
+    Returns the bytes that this process was measured to need all in all; None where so small a step is not measured.
 
     On CUDA the whole step is tried. A CPU has no way back from too large a step, so there two small ones are tried and
     the line through them is drawn on. Nothing is learnt from any of them.
@@ -33,20 +37,20 @@ def refuse_too_large_a_step(settings: Settings, learner: Learner, device: torch.
     count = settings.batch_size // processes
     limit = int(_SHARE * available_bytes(device))
     if device.type != "cuda" and count <= 2 * _FEWEST * micro:
-        return
+        return None
     try:
         if device.type == "cuda":
             peak = trial.peak(count)
             if peak is not None and peak <= limit:
-                return
+                return torch.cuda.max_memory_reserved(device) + _CONTEXT_BYTES
             line = trial.line(*_two_below(trial, count, micro))
         else:
             line = _drawn(trial, count, micro, limit)
             peak = int(line.at(count))
             if peak <= limit:
-                return
+                return int(psutil.Process().memory_info().rss) + peak
     except (ValueError, RuntimeError, TypeError, AttributeError, LookupError):
-        return  # what cannot be computed at all is told of by the check of gradients, which follows
+        return None  # what cannot be computed at all is told of by the check of gradients, which follows
     needed = (line.at(count) if peak is None else peak) / _GIB
     most = int(line.largest(limit)) // micro * micro * processes
     advice = f"the largest that fits is {most}" if most else "not even the smallest fits"

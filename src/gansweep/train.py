@@ -33,7 +33,7 @@ from gansweep.loop import Interrupted, Loop, Parts
 from gansweep.observe import Observer
 from gansweep.preflight import refuse_too_large_a_step
 from gansweep.room import need, refuse_without_room
-from gansweep.runs import checkpoint, reserve, rundir, store
+from gansweep.runs import checkpoint, needs, reserve, rundir, store
 from gansweep.runs.liveness import settle_before_resume
 from gansweep.runs.record import RunRecord
 from gansweep.runs.rundir import Run
@@ -81,7 +81,7 @@ def _begin(
     learner = build_learner(settings, dataset, device, place)
     engine = learner.engine
     parent = warm_start(settings, engine)
-    refuse_too_large_a_step(settings, learner, device)
+    needs.tell(refuse_too_large_a_step(settings, learner, device))
     refuse_unreached(settings, learner)
     keeper = checkpoint.Keeper(run_dir / "checkpoints", settings.checkpoint)
     observer = Observer(settings, dataset, engine, device)

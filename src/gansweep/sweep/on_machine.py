@@ -14,6 +14,7 @@ from typing import Any
 from gansweep.runs.liveness import alive
 from gansweep.sweep import faults, ledger
 from gansweep.sweep.engines import Worker
+from gansweep.sweep.fit import Needs, capacities, fits, free_here, told_of
 from gansweep.sweep.ledger import RUNNING, Row
 from gansweep.sweep.slots import Slot, slots
 from gansweep.sweep.spawn import MEMORY_GB, owner, spawn
@@ -58,20 +59,24 @@ class Machine:
     def __init__(self, directory: Path, launcher: Mapping[str, Any], on_cuda: bool) -> None:
         self.directory, self.launcher = directory, dict(launcher)
         self.slots = slots(launcher, on_cuda)
+        self._needs, self._running = Needs(directory), list[Process]()
+        self._free_here = free_here()
+        devices = {slot.device for slot in self.slots if slot.device is not None}
+        self._capacities = capacities(devices) if len(self.slots) > len(devices) > 0 else {}
 
     def room(self, taken: int) -> int:
         """Return 1 while a slot is free: its device may be another sweep's, which only taking it tells."""
         return min(len(self.slots), 1)
 
     def start(self, rows: Sequence[Row]) -> list[Worker]:
-        """Start the first of the jobs in a slot whose device can be had."""
-        slot = next((slot for slot in self.slots if slot.take()), None)
-        if slot is None or not rows:
-            return []
+        """Start the first of the jobs in a slot whose device can be had, and has room for it."""
         row = rows[0]
+        slot = next((slot for slot in self.slots if self._fits(row, slot) and slot.take()), None)
+        if slot is None:
+            return []
         facts = {"attempt": row.attempt, "memory_halvings": row.memory_halvings, "place": slot.place}
         most = self.launcher.get("memory_gb")
-        told = slot.environment() | ({MEMORY_GB: str(most)} if most else {})
+        told = slot.environment() | told_of(row) | ({MEMORY_GB: str(most)} if most else {})
         try:
             ledger.state(self.directory, row.job, RUNNING, **facts)
             # Both are held by the job for as long as it lives, whatever becomes of this process: that it runs, and
@@ -82,7 +87,18 @@ class Machine:
         self.slots.remove(slot)
         row.owner = owner(process.pid)
         ledger.state(self.directory, row.job, RUNNING, owner=row.owner)
-        return [Process(row, slot, process, process.pid, faults.oom_kills())]
+        worker = Process(row, slot, process, process.pid, faults.oom_kills())
+        self._running.append(worker)
+        return [worker]
+
+    def _fits(self, row: Row, slot: Slot) -> bool:
+        """Say whether the memory of the slot's device holds one more such job beside those of this sweep on it."""
+        beside = [one for one in self._running if one.slot is not None and one.slot.device == slot.device]
+        if not beside:
+            return True
+        capacity = self._capacities.get(slot.device or "", self._free_here if slot.device is None else 0)
+        measured = (self._needs.of(one.row) for one in beside)
+        return fits(self._needs.of(row), measured, capacity, unmeasured=slot.device is None)
 
     def adopt(self, row: Row) -> Worker | None:
         """Return a job that still runs under a leader who is gone, in its slot."""
@@ -92,10 +108,13 @@ class Machine:
         if slot is not None:
             self.slots.remove(slot)
         had = row.owner or {}
-        return Process(row, slot, None, int(had["pid"]) if alive(had) else 0)
+        worker = Process(row, slot, None, int(had["pid"]) if alive(had) else 0)
+        self._running.append(worker)
+        return worker
 
     def free(self, worker: Worker) -> None:
         """Give a job's slot to others."""
-        slot = getattr(worker, "slot", None)
-        if slot is not None:
-            self.slots.append(slot)
+        mine = next(one for one in self._running if one is worker)
+        self._running.remove(mine)
+        if mine.slot is not None:
+            self.slots.append(mine.slot)

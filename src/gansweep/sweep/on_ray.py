@@ -68,7 +68,7 @@ class Ray:
 
     def __init__(self, directory: Path, launcher: Mapping[str, Any]) -> None:
         self.directory, self.launcher = directory, dict(launcher)
-        self._run: Any = None
+        self._run = self._task()  # now, for Ray takes SIGTERM for itself: who leads the sweep has the last word on it
 
     def room(self, taken: int) -> int:
         """Return how many more jobs a search may have at once."""
@@ -78,16 +78,14 @@ class Ray:
         """Hand jobs over; Ray starts each where there is room for it."""
         from gansweep.sweep.errand import Errand
 
-        run, keys = self._task(), self.launcher
+        keys = self.launcher
         threads = str(keys["cpus"])
         told = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
         grace_s = float(keys["grace_s"])
-        return [Task(row, run.remote(Errand(self.directory, row.job, told, grace_s))) for row in rows]
+        return [Task(row, self._run.remote(Errand(self.directory, row.job, told, grace_s))) for row in rows]
 
     def _task(self) -> Any:
         """Return the remote function that runs an errand, on a Ray that is started or joined now."""
-        if self._run is not None:
-            return self._run
         import ray
 
         keys = self.launcher
@@ -104,8 +102,7 @@ class Ray:
         if keys["memory_gb"]:
             asked["memory"] = int(float(keys["memory_gb"]) * 1e9)
         # A worker of its own for each job: what the last one left behind is nobody's.
-        self._run = ray.remote(**asked, max_calls=1)(_run)
-        return self._run
+        return ray.remote(**asked, max_calls=1)(_run)
 
     def adopt(self, row: Row) -> Worker | None:
         """Return None: Ray ends what it ran for a leader that is gone."""
