@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from hydra.core.utils import setup_globals
 from omegaconf import OmegaConf
 
 from gansweep.config import conf_dir
-from gansweep.config.compose import CONFIG_NAME, Session, session, user_dirs
+from gansweep.config.compose import CONFIG_NAME, Job, Session, session, user_dirs
+from gansweep.config.settings import Settings
 from gansweep.errors import UserError
+from gansweep.system import System
 
 HEADS = [
     *(["model=" + path.stem] for path in sorted((conf_dir() / "model").glob("*.yaml"))),
@@ -173,3 +176,30 @@ def test_what_files_say_is_read_anew_for_each_request(tmp_path: Path, monkeypatc
         assert {job.settings.optimizer.lr for job in hydra.jobs(["optimizer=mine", "seed=1,2"], True)} == {0.5}
         file.write_text("defaults: [adam]\nlr: 0.25\n")
         assert {job.settings.optimizer.lr for job in hydra.jobs(["optimizer=mine", "seed=1,2"], True)} == {0.25}
+
+
+def test_networks_are_built_once_a_model_and_every_point_is_held_against_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    from gansweep import assemble
+    from gansweep.sweep.start import _check
+
+    built = []
+    real = assemble.build_system
+
+    def counting(settings: Settings) -> System:
+        built.append(settings)
+        return real(settings)
+
+    monkeypatch.setattr(assemble, "build_system", counting)
+    sweep = ["model=vae", "model.width_factor=0.125", "tracker=none"]
+    with session() as hydra:
+        jobs = hydra.jobs([*sweep, "model.latent=4,8", "scales.l1=range(1,11)", "seed=1,2"], True)
+        wrong = hydra.jobs([*sweep, "scales.l1=1,2,null"], True)
+    _check(jobs, True, [])
+    assert [settings.model.model_dump()["latent"] for settings in built] == [4, 8]
+    with pytest.raises(UserError, match=r"job 2 \(scales.l1=null\): "):
+        _check([*wrong[:2], _without(wrong[2], "kld")], True, [])
+
+
+def _without(job: Job, term: str) -> Job:
+    settings = job.settings.model_copy(update={"scales": {**job.settings.scales, "nothing_like_it": 1.0, term: None}})
+    return replace(job, settings=settings)
