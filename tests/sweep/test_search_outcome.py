@@ -111,7 +111,10 @@ def test_the_best_is_the_best_that_finished(tmp_path: Path) -> None:
     assert found is not None and found.best == (2,)
     assert found.values == {0: {NAME: 0.01}, 1: {NAME: 3.0}, 2: {NAME: 1.0}, 3: {NAME: 2.0}, 4: {NAME: 0.02}}
     assert found.along == tuple(ALONG)
-    assert outcome.in_lines(found, sweep) == [f"best: job 2: {NAME} 1: model=vae scales.l1=20.0"]
+    assert outcome.in_lines(found, sweep) == [
+        f"best: job 2: {NAME} 1: model=vae scales.l1=20.0",
+        "what mattered is told from 10 finished points on",
+    ]
     outcome.save(tmp_path, found.wanted, found.along, Weights({NAME: {"scales.l1": 0.75, "model": 0.25}}, 12))
     outcome.save(tmp_path, found.wanted, found.along)  # a leader who comes later leaves them there
     told = outcome.in_lines(outcome.outcome(sweep) or found, sweep)

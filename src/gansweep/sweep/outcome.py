@@ -19,6 +19,8 @@ from gansweep.sweep.space import Axis
 
 SEARCH_FILE = "search.json"
 IMPORTANCE_BY = "PED-ANOVA"
+# Importance compares the best points with all: of fewer it says nothing.
+IMPORTANCE_FROM = 10
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,9 @@ def in_lines(found: Outcome, sweep: Sweep) -> list[str]:
 
 
 def importance_lines(found: Outcome) -> list[str]:
-    """Return, for each objective, a line that says how much each key mattered."""
+    """Return, for each objective, a line that says how much each key mattered, or one that it is not known yet."""
+    if not found.weights.by_objective:
+        return [f"what mattered is told from {IMPORTANCE_FROM} finished points on"]
     lines = []
     for name, shares in found.weights.by_objective.items():
         told = ", ".join(f"{key} {share:.0%}" for key, share in shares.items())

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # Hidden, so that nobody who looks for the runs of the sweep takes the summary for one of them.
 SUMMARY_DIR = ".summary"
 BEST = "best"
+# Rows of a table that is folded to the terminal's width.
+_FOLDED_MOST = 300
 
 
 def asked(sweep: Sweep) -> str:
@@ -38,38 +40,69 @@ def table(sweep: Sweep, found: Outcome | None = None) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from gansweep.tables import status, values
+    from gansweep.tables import status
 
-    wanted = found.wanted if found is not None else ()
-    drawn = Table(title=Text(f"sweep {sweep.id}: {asked(sweep)}"), title_justify="left", box=None, pad_edge=False)
-    for name in ("job", "overrides", "status", *(one.name for one in wanted), "last losses", "run", "log"):
+    drawn = Table(title=_title(sweep), title_justify="left", box=None, pad_edge=False)
+    head, rows = _cells(sweep, found)
+    for name in head:
         drawn.add_column(Text(name), overflow="fold", no_wrap=name in ("job", "status", "run"), header_style="bold")
-    shared = set.intersection(*(set(row.overrides) for row in sweep.rows)) if len(sweep.rows) > 1 else set()
-    for row in sweep.rows:
-        own = " ".join(line for line in row.overrides if line not in shared)
-        drawn.add_row(
-            str(row.job),
-            Text(own),
-            status(row.state),
-            *(_value(found, row, place) for place in range(len(wanted))),
-            Text(_progress(row) + values(row.losses) or "–"),
-            (row.run_id or "")[:8],
-            Text(_log(row)),
-        )
+    for number, own, state, *others in rows:
+        values, last = others[: len(head) - 6], others[len(head) - 6 :]
+        drawn.add_row(number, Text(own), status(state), *map(_styled, values), *map(Text, last))
     return drawn
 
 
-def _value(found: Outcome | None, row: Row, place: int) -> Text:
-    """Return one objective's value of a job: the best marked, in brackets where it is not what counts."""
+def _title(sweep: Sweep) -> Text:
     from rich.text import Text
 
-    assert found is not None
-    value = found.values.get(row.job, {}).get(found.wanted[place].name)
-    if value is None:
-        return Text("–")
+    return Text(f"sweep {sweep.id}: {asked(sweep)}")
+
+
+def _cells(sweep: Sweep, found: Outcome | None) -> tuple[list[str], list[list[str]]]:
+    """Return the table's head and rows as texts."""
+    from gansweep.tables import values
+
+    names = [one.name for one in found.wanted] if found is not None else []
+    shared = set.intersection(*(set(row.overrides) for row in sweep.rows)) if len(sweep.rows) > 1 else set()
+    logs = os.path.relpath(sweep.dir / "logs")
+    rows = []
+    for row in sweep.rows:
+        own = " ".join(line for line in row.overrides if line not in shared)
+        last = _progress(row) + values(row.losses) or "–"
+        log = f"{logs}/{row.log.name}" if row.log.is_file() else "–"
+        wanted = [_value(found, row, name) for name in names]
+        rows.append([str(row.job), own, row.state, *wanted, last, (row.run_id or "")[:8], log])
+    return ["job", "overrides", "status", *names, "last losses", "run", "log"], rows
+
+
+def _print_jobs(sweep: Sweep, found: Outcome | None) -> None:
+    """Print the table; one of very many rows in plain columns, as folding and colouring them takes a second."""
+    from gansweep.tables import print_table
+
+    if len(sweep.rows) <= _FOLDED_MOST:
+        print_table(table(sweep, found))
+        return
+    head, rows = _cells(sweep, found)
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    print(_title(sweep))
+    for cells in [head, *rows]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
+
+
+def _value(found: Outcome | None, row: Row, name: str) -> str:
+    """Return one objective's value of a job: the best marked, in brackets where it is not what counts."""
+    value = found.values.get(row.job, {}).get(name) if found is not None else None
+    if found is None or value is None:
+        return "–"
     if found.counted(row) is None:
-        return Text(f"({value:.4g})", style="dim")
-    return Text(f"{value:.4g} {BEST}", style="bold") if row.job in found.best else Text(f"{value:.4g}")
+        return f"({value:.4g})"
+    return f"{value:.4g} {BEST}" if row.job in found.best else f"{value:.4g}"
+
+
+def _styled(value: str) -> Text:
+    from rich.text import Text
+
+    return Text(value, style="dim" if value.startswith("(") else "bold" if value.endswith(BEST) else "")
 
 
 def _progress(row: Row) -> str:
@@ -81,15 +114,9 @@ def _progress(row: Row) -> str:
     return f"step {last_step(row.dir) or 0}/{record.get('steps')} "
 
 
-def _log(row: Row) -> str:
-    return os.path.relpath(row.log) if row.log.is_file() else "–"
-
-
 def print_report(sweep: Sweep) -> None:
     """Print the table, and for each job that did not finish one line that says why."""
-    from gansweep.tables import print_table
-
-    print_table(table(sweep, outcome(sweep)))
+    _print_jobs(sweep, outcome(sweep))
     for row in sweep.rows:
         if row.state != FINISHED:
             why = row.reason or ("was not started" if row.state == WAITING else "gave no reason")
@@ -166,14 +193,12 @@ def _now(row: Row) -> str:
 
 def print_status(directory: Path) -> None:
     """Print how the sweep in `directory` stands, without changing anything in it."""
-    from gansweep.tables import print_table
-
     sweep = ledger.load(directory)
     led = bool(sweep.owner and alive(sweep.owner))
     for row in sweep.rows:
         row.state = _now(row)
     found = outcome(sweep)
-    print_table(table(sweep, found))
+    _print_jobs(sweep, found)
     counts = Counter(row.state for row in sweep.rows)
     told = ", ".join(f"{count} {state.lower()}" for state, count in counts.most_common())
     print(f"{told}; {'led by process ' + str((sweep.owner or {})['pid']) if led else 'nobody leads it now'}")

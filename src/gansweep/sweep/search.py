@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from gansweep.errors import UserError, nearest
-from gansweep.sweep.outcome import Objective, Weights
+from gansweep.sweep.outcome import IMPORTANCE_FROM, Objective, Weights
 from gansweep.sweep.space import Axis, suggest
 
 STUDY_FILE = "study.journal"
 SAMPLERS = ("tpe", "cmaes", "random", "grid", "qmc")
 PRUNERS = ("none", "asha", "hyperband", "median")
-# Importance compares the best points with all: so many of the best there must be to say anything, and of all.
-_BEST_LEAST, _POINTS_LEAST = 5, 10
+# How many of the best points importance looks at, at least.
+_BEST_LEAST = 5
 
 
 class Search:
@@ -137,7 +137,7 @@ class Search:
         from optuna.trial import TrialState
 
         count = len(self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
-        if count < _POINTS_LEAST:
+        if count < IMPORTANCE_FROM:
             return Weights()
         evaluator = PedAnovaImportanceEvaluator(target_quantile=min(max(_BEST_LEAST / count, 0.1), 0.5))
         found = {}
