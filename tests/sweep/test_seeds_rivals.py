@@ -96,7 +96,14 @@ def test_which_way_is_better_is_known_of_scores_and_of_the_squared_error() -> No
 
 
 def card(run_dir: Path, value: float, step: int, number: str, key: str = "fid", judge: str = "a") -> None:
-    line = {"kind": "card", "id": f"{judge}{number}-{step}-{run_dir.name}", "key": key, "value": value, "values": {}, "context": {}}
+    line = {
+        "kind": "card",
+        "id": f"{judge}{number}-{step}-{run_dir.name}",
+        "key": key,
+        "value": value,
+        "values": {},
+        "context": {},
+    }
     line |= {"measure": {"judge": judge, "seed": number}}
     line |= {"subject": {"run": run_dir.name, "checkpoint": "last.pt", "step": str(step)}}
     with (run_dir / CARDS_FILE).open("a") as file:
