@@ -68,13 +68,15 @@ def active_phases(settings: Settings, system: System, plan: Timetable) -> list[P
     return [phase for phase in system.phases if plan.ever(phase.name, settings.steps)]
 
 
-def check(settings: Settings) -> System:
+def check(settings: Settings, system: System | None = None) -> System:
     """Refuse what can be refused before anything is made, and return the system on the meta device.
 
     Sizes, terms, schedule, freezing, data, warm start; writes nothing. Done for every job of a sweep before the first.
+    `system` is what these settings of `model` gave on the meta device before: to build it is most of the work.
     """
-    with torch.device("meta"):
-        system = build_system(settings)
+    if system is None:
+        with torch.device("meta"):
+            system = build_system(settings)
     plan = timetable(settings, system)
     active = active_phases(settings, system, plan)
     charged = charged_terms(system, settings.scales, settings.terms, [phase.name for phase in active])

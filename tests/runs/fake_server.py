@@ -15,6 +15,9 @@ class FakeServer:
         self.down = False
         self.refused_calls = 0
         self.calls: list[tuple[str, dict[str, Any]]] = []
+        # Of a call: what it is answered with, one after the other, before it is answered as usual. None: it is taken,
+        # and the connection closed without an answer.
+        self.instead: dict[str, list[tuple[int, dict[str, Any]] | None]] = {}
         fake = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -32,7 +35,12 @@ class FakeServer:
                 else:
                     sent = json.loads(body) if body else {}
                     fake.calls.append((name, sent))
-                    status, reply = 200, fake.reply(name)
+                    others = fake.instead.get(name)
+                    answer = others.pop(0) if others else (200, fake.reply(name))
+                    if answer is None:
+                        self.close_connection = True
+                        return
+                    status, reply = answer
                 content = json.dumps(reply).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
@@ -40,7 +48,7 @@ class FakeServer:
                 self.end_headers()
                 self.wfile.write(content)
 
-            do_GET = do_POST = do_PATCH = _answer
+            do_GET = do_POST = do_PATCH = do_DELETE = _answer
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.uri = f"http://127.0.0.1:{self._server.server_port}"

@@ -7,17 +7,20 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from gansweep.errors import Missing, UserError
-from gansweep.runs import rundir, store
+from gansweep.runs import rundir, store, wire
 from gansweep.runs.launch import read_state
 from gansweep.runs.liveness import alive
+from gansweep.runs.outbox import Outbox
 from gansweep.runs.spool import Spool, points, unsent_bytes, write_offset
 from gansweep.runs.sync import sync
 from gansweep.runs.tracker import annotate, open_tracker
+from gansweep.runs.wire import Doubtful
 from runs.fake_server import FakeServer
 from runs.run_setup import a_record, start_trainer, tracker_settings, wait_until
 
@@ -93,6 +96,81 @@ def test_the_run_is_made_with_its_tags_params_and_data(tmp_path: Path, server: F
     assert {"key": "gansweep.fingerprint", "value": "ab" * 32} in dataset["tags"]
     assert calls["runs/set-tag"]["value"] == "it broke"
     assert calls["runs/update"]["status"] == "FAILED"
+
+
+_BAD = {"error_code": "BAD_REQUEST", "message": "(psycopg2.errors.UniqueViolation) duplicate key value"}
+
+
+def test_what_a_database_did_not_take_from_one_of_many_writers_is_sent_again(
+    tmp_path: Path, server: FakeServer
+) -> None:
+    server.instead = {"runs/log-inputs": [(400, _BAD)], "runs/log-batch": [(400, _BAD)] * 3}
+    config = tmp_path / "run" / "config.yaml"
+    config.parent.mkdir()
+    config.write_text("seed: 1")
+    tracker = open_tracker(tracker_settings(kind="mlflow", uri=server.uri, drain_s=120), tmp_path / "run")
+    tracker.start(a_record(tmp_path / "run", files=[config]))
+    tracker.scalars({"a": 1.0}, 1)
+    tracker.finish("FINISHED")
+    assert unsent_bytes(tmp_path / "run") == 0 and read_state(tmp_path / "run")["refused"] == 0
+    assert sent_points(server) == spooled_points(tmp_path / "run")
+    assert [name for name, _ in server.calls].count("runs/log-inputs") >= 2
+
+
+def test_what_a_database_never_takes_is_passed_over_in_the_end(
+    tmp_path: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server.instead = {"runs/log-inputs": [(400, _BAD)] * 100}
+    tracker = open_tracker(tracker_settings(), tmp_path)
+    tracker.start(a_record(tmp_path))
+    tracker.scalars({"a": 1.0}, 1)
+    tracker.finish("FINISHED")
+    rundir.update(tmp_path, tracking={"kind": "mlflow", "uri": server.uri, "experiment": "tests"})
+    box = Outbox(tmp_path)
+    box.read()
+    with pytest.raises(Doubtful, match="duplicate key value"):
+        box.send()
+    assert (box.offset, box.refused) == (0, 0)
+    monkeypatch.setattr(wire, "_DOUBT_S", 0.0)
+    box.send()
+    assert (box.empty, box.refused, unsent_bytes(tmp_path)) == (True, 1, 0)
+    assert "refused: dataset emoji: BAD_REQUEST: (psycopg2" in capfd.readouterr().err
+    assert sent_points(server) == spooled_points(tmp_path)
+
+
+def test_a_run_that_was_made_twice_is_there_once(tmp_path: Path, server: FakeServer) -> None:
+    def run(run_id: str, params: list[dict[str, str]]) -> dict[str, Any]:
+        info = {"run_id": run_id, "experiment_id": "1", "status": "RUNNING", "artifact_uri": "/nowhere"}
+        return {"info": info, "data": {"params": params}}
+
+    # The first call makes a run that nobody sees before the end: its answer is lost, and so is the search for it.
+    both = {"runs": [run("e" * 32, []), run("f" * 32, [{"key": "seed", "value": "1"}])]}
+    server.instead = {"runs/create": [None], "runs/search": [(200, {}), (200, {}), (200, both)]}
+    tracker = open_tracker(tracker_settings(kind="mlflow", uri=server.uri, drain_s=120), tmp_path)
+    tracker.start(a_record(tmp_path))
+    tracker.scalars({"a": 1.0}, 1)
+    tracker.finish("FINISHED")
+    wait_until(lambda: sender_is_gone(tmp_path), "the sender's end")
+    names = [name for name, _ in server.calls]
+    assert names.count("runs/create") == 2
+    assert [sent["run_id"] for name, sent in server.calls if name == "runs/delete"] == ["e" * 32]
+    assert sent_points(server) == spooled_points(tmp_path)
+
+
+def test_a_checkpoint_that_is_given_up_is_taken_out_of_a_server_s_artifacts(tmp_path: Path, server: FakeServer) -> None:
+    run = server.reply("runs/create")["run"]
+    run["info"]["artifact_uri"] = "mlflow-artifacts:/1/artifacts"
+    kept = (200, {"run": run})
+    server.instead = {"runs/create": [kept], "runs/get": [kept] * 20}
+    tracker = open_tracker(tracker_settings(kind="mlflow", uri=server.uri, drain_s=120), tmp_path)
+    tracker.start(a_record(tmp_path))
+    for name in ("a.pt", "b.pt"):
+        tracker.forget(tmp_path / "checkpoints" / name, "checkpoints")
+    server.instead["/api/2.0/mlflow-artifacts/artifacts/1/artifacts/checkpoints/a.pt"] = [(500, {})]  # not there
+    tracker.finish("FINISHED")
+    assert unsent_bytes(tmp_path) == 0
+    deleted = [name.rpartition("/")[2] for name, _ in server.calls if "mlflow-artifacts" in name]
+    assert deleted == ["a.pt", "b.pt"]
 
 
 def test_a_killed_trainer_s_run_is_sent_and_set_by_its_sender(tmp_path: Path, server: FakeServer) -> None:

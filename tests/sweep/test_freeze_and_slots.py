@@ -159,9 +159,9 @@ def repeated(directory: Path) -> ledger.Sweep:
 def test_points_have_the_mean_and_students_interval_over_their_seeds(tmp_path: Path) -> None:
     first, second = seeds.points(repeated(tmp_path))
     assert (first.overrides, first.jobs) == (("scales.l1=1",), (0, 1, 2))
-    mean, half = first.losses["fit/l1"]
+    mean, half = first.means["fit/l1"]
     assert mean == 2.0 and half == pytest.approx(4.302652729911275 / math.sqrt(3))
-    assert (second.finished, second.losses["fit/l1"]) == (2, (5.0, 0.0))  # what failed says nothing of the point
+    assert (second.finished, second.means["fit/l1"]) == (2, (5.0, 0.0))  # what failed says nothing of the point
     assert json.dumps(second.jobs) == "[3, 4, 5]"
 
 

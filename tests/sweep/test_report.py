@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from gansweep.config.settings import TrackerSettings
-from gansweep.sweep import ledger, report
+from gansweep.sweep import ledger, report, written
 
 
 def begun(directory: Path, jobs: int = 3) -> ledger.Sweep:
@@ -42,10 +42,10 @@ def test_the_table_has_every_job(tmp_path: Path, capsys: pytest.CaptureFixture[s
     ):
         assert text in out
     assert "1 of 3 finished" in out
-    rows = list(csv.DictReader(io.StringIO(report.as_csv(sweep))))
+    rows = list(csv.DictReader(io.StringIO(written.as_csv(sweep))))
     assert [row["fit/l1"] for row in rows] == ["0.5", "", ""]
     assert [row["status"] for row in rows] == ["FINISHED", "FAILED", "WAITING"]
-    assert "a \\| b" in report.as_markdown(sweep)
+    assert "a \\| b" in written.as_markdown(sweep)
 
 
 def test_without_a_tracker_the_table_is_a_file_and_no_run(tmp_path: Path) -> None:

@@ -22,12 +22,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gansweep.config import conf_dir, told
 from gansweep.config.explain import select, validate
+from gansweep.config.many import CONFIG_NAME, Composer, FilesReadOnce, choices_of
 from gansweep.config.naming import run_name
 from gansweep.config.request import check_request
 from gansweep.config.settings import Settings
 from gansweep.errors import UserError, nearest
 
-CONFIG_NAME = "config"
 _OPEN = tuple(f"{table}{mark}" for table in ("schedule.curves", "terms", "data.args") for mark in ".=")
 _MAY_LACK = ("experiment", "scale_down")
 _PATHS = ("data.path", "data.cache_dir", "judge.weights", "model.warm_start.from")
@@ -82,8 +82,8 @@ def quoted(argument: str) -> str:
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
     """Return a composed configuration as plain containers, interpolations resolved, without Hydra's own node."""
-    cfg = cfg.copy()
     if "hydra" in cfg:
+        cfg = cfg.copy()
         with open_dict(cfg):
             del cfg["hydra"]
     values: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
@@ -111,11 +111,19 @@ class Session:
             loader.config_search_path.prepend("user", f"file://{folder}", anchor="schema")
         loader.repository.initialize_sources(loader.config_search_path)
         self.loader = loader
-        self._base = lru_cache(maxsize=64)(self._compose_groups)
+        self._read = lru_cache(maxsize=4096)(OverridesParser.create(config_loader=loader).parse_override)
+        self._look_anew()
+
+    def _look_anew(self) -> None:
+        """Forget what was read of the files: they may be others by the next request."""
+        self.loader.repository = FilesReadOnce(self.loader.repository.sources)
+        self.many = Composer(self.loader)
+        self._base = lru_cache(maxsize=1024)(self._values_of_groups)
+        self._groups_in = lru_cache(maxsize=None)(self.loader.list_groups)
 
     def groups(self) -> list[str]:
         """Return the names of the groups at the top."""
-        return [name for name in self.loader.list_groups("") if name != "hydra"]
+        return [name for name in self._groups_in("") if name != "hydra"]
 
     def options(self, group: str) -> list[str]:
         """Return the choices of one group, those in its sub-folders included: `vaegan/test1`."""
@@ -131,7 +139,7 @@ class Session:
         parsed: list[Override] = []
         for text in overrides:
             try:
-                override = OverridesParser.create(config_loader=self.loader).parse_override(quoted(text))
+                override = self._read(quoted(text))
             except Exception:
                 raise UserError(told.unreadable(text)) from None
             if not override.key_or_group:
@@ -179,13 +187,12 @@ class Session:
     def is_group(self, key: str) -> bool:
         """Tell whether an override's key names a group of files rather than one value."""
         parent, _, name = key.partition("@")[0].rpartition("/")
-        return name in self.loader.list_groups(parent)
+        return name in self._groups_in(parent)
 
     def job(self, number: int, overrides: Sequence[str], swept: Collection[str] = ()) -> Job:
         """Compose and check one job; the keys that its sweep varies (`swept`) stand in its name. Raises UserError."""
-        cfg = self.compose(overrides)
         parsed = self.parse(overrides)
-        values = self.values(cfg, overrides)
+        values, choices = self._composed(overrides)
         settings = validate(values, [override.key_or_group for override in parsed])
         check_request(settings)
         if settings.name is not None:
@@ -194,16 +201,28 @@ class Session:
         chosen = [p for p in parsed if self.is_group(p.key_or_group) and not isinstance(p.value(), dict)]
         groups = tuple(str(p.input_line) for p in chosen)
         heads = tuple(line for line in groups if line.partition("=")[0] in ("experiment", "model"))
-        name = run_name(parsed, values, self._base(groups)[0], _choices(cfg), self._base(heads)[1], swept)
+        name = run_name(parsed, values, self._base(groups), choices, self.many.choices(heads), swept)
         return Job(number, tuple(overrides), name, settings.model_copy(update={"name": name}))
 
-    def _compose_groups(self, groups: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, str]]:
-        """Return the values and choices that group choices give by themselves; empty where they cannot stand alone."""
+    def _composed(self, overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
+        """Return one job's plain values and choices: the fast way, or Hydra's own wherever that will not do."""
         try:
-            cfg = compose(CONFIG_NAME, list(groups), return_hydra_config=True)
-            return plain(cfg), _choices(cfg)
+            point = self.many.point([self._read(line) for line in overrides])
+            if point is not None:
+                known = {} if point.keys else self._base(point.groups)
+                return known or plain(point.cfg), point.choices
+        except Exception:  # told of in what follows
+            pass
+        cfg = self.compose(overrides)
+        return self.values(cfg, overrides), choices_of(cfg)
+
+    def _values_of_groups(self, groups: tuple[str, ...]) -> dict[str, Any]:
+        """Return the values that group choices give by themselves; empty where they cannot stand alone."""
+        try:
+            chosen = self.many.groups(groups)
+            return {} if chosen is None else plain(chosen.cfg())
         except Exception:
-            return {}, {}
+            return {}
 
     def expand(self, overrides: Sequence[str]) -> list[list[str]]:
         """Return the overrides of every job of a sweep, in the order in which Hydra's sweeper numbers them."""
@@ -235,6 +254,7 @@ class Session:
 
     def jobs(self, overrides: Sequence[str], multirun: bool) -> list[Job]:
         """Compose and check everything a request asks for, before anything starts. Raises UserError."""
+        self._look_anew()
         normal = self.normal(overrides)
         if not multirun:
             return [self.job(0, normal)]
@@ -258,12 +278,6 @@ def _refuse_twins(jobs: Sequence[Job]) -> None:
         if twin is not job:
             same = " ".join(job.overrides)
             raise UserError(f"jobs {twin.number} and {job.number} are the same run ({same}); give each value once")
-
-
-def _choices(cfg: DictConfig) -> dict[str, str]:
-    choices = OmegaConf.to_container(cfg.hydra.runtime.choices)
-    assert isinstance(choices, dict)
-    return {str(k): str(v) for k, v in choices.items() if v is not None and not str(k).startswith("hydra")}
 
 
 @contextlib.contextmanager

@@ -14,7 +14,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 # Read by MLflow at import and at each call: nothing is reported home, and waiting between tries is ours to do.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -25,47 +24,15 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from gansweep.runs import rundir
-from gansweep.runs.location import artifact_root, artifact_uri, sqlite_path
+from gansweep.runs import rundir, wire
+from gansweep.runs.location import answers, artifact_root, artifact_uri, sqlite_path
 from gansweep.runs.prepare import READY_TAG, mlflow_version
 from gansweep.runs.rundir import Run
-from gansweep.runs.wire import (
-    DATASET_NAME_CHARS,
-    DIGEST_CHARS,
-    PARAM_CHARS,
-    TAG_CHARS,
-    Refused,
-    RunLost,
-    Unreachable,
-    cut,
-    first_line,
-    image_name,
-    image_stem,
-    link_or_copy,
-    metric_name,
-    run_tags,
-)
+from gansweep.runs.wire import Refused, Unreachable
 
 _METRICS_A_CALL = 1000
 _PARAMS_A_CALL = 100
 _CALL_S, _UPLOAD_S = 10, 120
-_NO_SUCH_RUN = re.compile(r"(?:\w+: )?Run (?:with id=|')\w+'? not found")
-
-
-@contextlib.contextmanager
-def _translated(timeout_s: int = _CALL_S) -> Iterator[None]:
-    """Turn what MLflow and its stores raise into Unreachable, Refused or RunLost; `timeout_s` is for each request."""
-    os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(timeout_s)
-    try:
-        yield
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST" and _NO_SUCH_RUN.match(first_line(error)):
-            raise RunLost(first_line(error)) from error
-        status = error.get_http_status_code()
-        kind = Refused if 400 <= status < 500 and status not in (401, 403, 408, 429) else Unreachable
-        raise kind(first_line(error)) from error
-    except (OSError, ConnectionError) as error:
-        raise Unreachable(first_line(error)) from error
 
 
 class MlflowRun:
@@ -81,10 +48,25 @@ class MlflowRun:
             raise Unreachable(f"{database} is missing")
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        with _translated():
+        self._doubts: dict[str, float] = {}
+        with self._calls():
             self.client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
         self.id = run.mlflow_run_id
+        self._mine = f"tags.`gansweep.run_id` = '{run.id}'"
         self._artifacts: str | None = None
+        self._asked_for_one = self._may_be_double = False
+
+    @contextlib.contextmanager
+    def _calls(self, timeout_s: int = _CALL_S) -> Iterator[None]:
+        """Turn what MLflow and its stores raise into what it means (see wire); `timeout_s` is for each request."""
+        os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(timeout_s)
+        try:
+            yield
+        except Exception as error:
+            found = wire.verdict(error, self._doubts)
+            if found is None:
+                raise
+            raise found from error
 
     def deliver(self, entries: Sequence[dict[str, Any]], *, replay: bool) -> list[str]:
         """Send spool lines: metrics in calls of at most 1000, then the others in order; returns those refused.
@@ -98,7 +80,7 @@ class MlflowRun:
             start = next((e for e in entries if e["kind"] == "start"), None)
             self.id = self._find_or_create(start)
         metrics = [
-            Metric(metric_name(e["key"]), float(e["value"]), int(e["t"]), int(e["step"]))
+            Metric(wire.metric_name(e["key"]), float(e["value"]), int(e["t"]), int(e["step"]))
             for e in entries
             if e["kind"] == "scalar"
         ]
@@ -106,29 +88,34 @@ class MlflowRun:
             self._metrics(metrics[first : first + _METRICS_A_CALL], refused)
         stored = self._stored_images() if replay and any(e["kind"] == "image" for e in entries) else set()
         for entry in entries:
-            handle: Callable[[dict[str, Any], list[str]], None] | None = getattr(self, f"_on_{entry['kind']}", None)
-            if handle is None or (entry["kind"] == "image" and image_stem(entry) in stored):
-                continue
-            try:
-                handle(entry, refused)
-            except Refused as error:
-                refused.append(f"{entry['kind']} {entry.get('path') or entry.get('key') or ''}: {error}")
+            if entry["kind"] != "image" or wire.image_stem(entry) not in stored:
+                self._take(entry, refused)
+        self._doubts.clear()
         return refused
+
+    def _take(self, entry: dict[str, Any], refused: list[str]) -> None:
+        """Send one line that is no metric; a kind that we do not know is left out."""
+        handle: Callable[[dict[str, Any], list[str]], None] = getattr(self, f"_on_{entry['kind']}", lambda *_: None)
+        try:
+            handle(entry, refused)
+        except Refused as error:
+            refused.append(f"{entry['kind']} {entry.get('path') or entry.get('key') or ''}: {error}")
 
     def _find_or_create(self, start: dict[str, Any] | None) -> str:
         """Return the MLflow id: of the run with our tag (a sender died before it noted the id), or of a new one."""
-        with _translated():
+        with self._calls():
             experiment = ensure_experiment(self.client, self.experiment, artifact_root(self.uri))
-            mine = f"tags.`gansweep.run_id` = '{self.run.id}'"
-            found = self.client.search_runs([experiment], mine, max_results=1)
+            found = self.client.search_runs([experiment], self._mine, max_results=1)
             if found:
                 run_id = str(found[0].info.run_id)
             else:
                 record = (start or {}).get("record", {})
+                # A call that was given up may be answered to nobody later: then there are two, and one is empty.
+                self._may_be_double, self._asked_for_one = self._asked_for_one, True
                 made = self.client.create_run(
                     experiment,
                     start_time=(start or {}).get("t"),
-                    tags=run_tags(self.run, record),
+                    tags=wire.run_tags(self.run, record),
                     run_name=self.run.name,
                 )
                 run_id = str(made.info.run_id)
@@ -144,7 +131,7 @@ class MlflowRun:
     def _metrics(self, metrics: list[Metric], refused: list[str]) -> None:
         """Send one call's metrics; when some are refused, halve until it is known which."""
         try:
-            with _translated():
+            with self._calls():
                 self.client.log_batch(self._run_id, metrics=metrics)
         except Refused as error:
             if len(metrics) == 1:
@@ -156,56 +143,69 @@ class MlflowRun:
 
     def _on_start(self, entry: dict[str, Any], refused: list[str]) -> None:
         record = entry["record"]
-        params = [Param(metric_name(key), cut(value, PARAM_CHARS)) for key, value in record["params"].items()]
+        params = [
+            Param(wire.metric_name(key), wire.cut(value, wire.PARAM_CHARS)) for key, value in record["params"].items()
+        ]
         for first in range(0, len(params), _PARAMS_A_CALL):
             self._params(params[first : first + _PARAMS_A_CALL], refused)
         if record.get("dataset"):
-            with _translated():
-                self.client.log_inputs(self._run_id, [_dataset(record["dataset"])])
+            self._take({"kind": "dataset", "key": record["dataset"]["name"], "data": record["dataset"]}, refused)
         for path in record["files"]:
-            self._on_file({"path": path, "to": ""}, refused)
+            self._take({"kind": "file", "path": path, "to": ""}, refused)
+
+    def _on_dataset(self, entry: dict[str, Any], refused: list[str]) -> None:
+        for left in (2, 1, 0):  # of runs that name it at the same moment one makes its row; the others then find it
+            try:
+                with self._calls():
+                    return self.client.log_inputs(self._run_id, [_dataset(entry["data"])])
+            except wire.Doubtful:
+                if not left:
+                    raise
 
     def _params(self, params: list[Param], refused: list[str]) -> None:
         try:
-            with _translated():
+            with self._calls():
                 self.client.log_batch(self._run_id, params=params)
         except Refused:  # one bad parameter refuses the call: send them singly
             for param in params:
                 try:
-                    with _translated():
+                    with self._calls():
                         self.client.log_param(self._run_id, param.key, param.value)
                 except Refused as error:
                     refused.append(f"param {param.key}: {error}")
 
     def _on_resume(self, entry: dict[str, Any], refused: list[str]) -> None:
-        with _translated():
+        with self._calls():
             self.client.update_run(self._run_id, status="RUNNING")
 
     def _on_finish(self, entry: dict[str, Any], refused: list[str]) -> None:
-        with _translated():
+        if self._may_be_double:
+            self._delete_doubles()
+        with self._calls():
             if entry.get("reason"):
-                self.client.set_tag(self._run_id, "gansweep.reason", cut(entry["reason"], TAG_CHARS))
+                self.client.set_tag(self._run_id, "gansweep.reason", wire.cut(entry["reason"], wire.TAG_CHARS))
             self.client.set_terminated(self._run_id, status=entry["status"], end_time=int(entry["t"]))
 
+    def _delete_doubles(self) -> None:
+        """Delete runs that have our tag and nothing else: made for us by calls that we had given up."""
+        with self._calls():
+            experiment = self.client.get_run(self._run_id).info.experiment_id
+            for run in self.client.search_runs([experiment], self._mine):
+                if run.info.run_id != self.id and not run.data.metrics and not run.data.params:
+                    self.client.delete_run(run.info.run_id)
+
     def _on_tags(self, entry: dict[str, Any], refused: list[str]) -> None:
-        tags = [RunTag(metric_name(key), cut(value, TAG_CHARS)) for key, value in entry["tags"].items()]
-        with _translated():
+        tags = [RunTag(wire.metric_name(key), wire.cut(value, wire.TAG_CHARS)) for key, value in entry["tags"].items()]
+        with self._calls():
             self.client.log_batch(self._run_id, tags=tags)
 
     def _on_image(self, entry: dict[str, Any], refused: list[str]) -> None:
-        from PIL import Image, UnidentifiedImageError
-
-        path = self.run.dir / entry["path"]
-        try:
-            with Image.open(path) as picture:
-                picture.load()
-        except (FileNotFoundError, UnidentifiedImageError) as error:
-            raise Refused(str(error)) from error
-        with _translated(_UPLOAD_S):
+        picture = wire.picture(self.run.dir / entry["path"])
+        with self._calls(_UPLOAD_S):
             self.client.log_image(
                 self._run_id,
                 picture,
-                key=image_name(entry["key"]),
+                key=wire.image_name(entry["key"]),
                 step=int(entry["step"]),
                 timestamp=int(entry["t"]),
                 synchronous=True,
@@ -215,35 +215,35 @@ class MlflowRun:
         path = self.run.dir / entry["path"]
         if not path.is_file():
             return  # a checkpoint that was replaced by a newer one before its turn came
-        with _translated(_UPLOAD_S):
-            folder = self._local_artifacts()
+        with self._calls(_UPLOAD_S):
+            folder = wire.local_folder(self._artifact_uri())
             if folder is not None and path.suffix == ".pt":
-                link_or_copy(path, folder / entry["to"] / path.name)
+                wire.link_or_copy(path, folder / entry["to"] / path.name)
             else:
                 self.client.log_artifact(self._run_id, str(path), entry["to"] or None)
 
     def _on_forget(self, entry: dict[str, Any], refused: list[str]) -> None:
         name = f"{entry['to']}/{Path(entry['path']).name}".lstrip("/")
-        folder = self._local_artifacts()
+        folder = wire.local_folder(self._artifact_uri())
         if folder is not None:
             (folder / name).unlink(missing_ok=True)
             return
-        with contextlib.suppress(Refused), _translated():
-            get_artifact_repository(self._artifact_uri()).delete_artifacts(name)
+        with contextlib.suppress(Refused, NotImplementedError):
+            try:
+                with self._calls():
+                    get_artifact_repository(self._artifact_uri(), self.uri).delete_artifacts(name)
+            except Unreachable:
+                if not answers(self.uri):  # one that answers cannot delete it: it may be gone already
+                    raise
 
     def _artifact_uri(self) -> str:
         if self._artifacts is None:
-            with _translated():
+            with self._calls():
                 self._artifacts = str(self.client.get_run(self._run_id).info.artifact_uri)
         return self._artifacts
 
-    def _local_artifacts(self) -> Path | None:
-        uri = self._artifact_uri()
-        path = unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri
-        return Path(path) if path.startswith("/") else None
-
     def _stored_images(self) -> set[str]:
-        with _translated():
+        with self._calls():
             paths = [str(item.path) for item in self.client.list_artifacts(self._run_id, "images")]
         return {path.rsplit("+", 1)[0] for path in paths if path.endswith(".png")}
 
@@ -270,8 +270,8 @@ def ensure_experiment(client: MlflowClient, name: str, root: Path | None) -> str
 def _dataset(data: dict[str, Any]) -> DatasetInput:
     """Return MLflow's dataset input; the digest is the head of the fingerprint, whose whole is a tag of the input."""
     dataset = Dataset(
-        name=cut(data["name"], DATASET_NAME_CHARS),
-        digest=data["fingerprint"][:DIGEST_CHARS],
+        name=wire.cut(data["name"], wire.DATASET_NAME_CHARS),
+        digest=data["fingerprint"][: wire.DIGEST_CHARS],
         source_type="gansweep",
         source=json.dumps({"source": data["source"]}),
         profile=json.dumps({"num_rows": data["count"]}),
@@ -289,7 +289,7 @@ def _main() -> int:
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         client.set_experiment_tag(ensure_experiment(client, experiment, Path(root)), READY_TAG, mlflow_version())
     except Exception as error:
-        print(first_line(error), file=sys.stderr)
+        print(wire.first_line(error), file=sys.stderr)
         return 1
     return 0
 

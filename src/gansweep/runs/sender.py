@@ -19,7 +19,7 @@ from gansweep.runs.launch import LOCK_FILE, read_state, write_state
 from gansweep.runs.liveness import alive, mark_dead, this_process
 from gansweep.runs.outbox import Outbox
 from gansweep.runs.rundir import Run
-from gansweep.runs.wire import Unreachable
+from gansweep.runs.wire import Doubtful, Unreachable
 
 _POLL_S = 0.2
 _LOOK_AT_TRAINER_S = 2.0
@@ -58,6 +58,10 @@ class Sender:
     def _send(self) -> bool:
         try:
             self.box.send()
+        except Doubtful as error:  # it can be reached: nobody need hear of it, nor wait long
+            print(f"{rundir.timestamp()} not taken, next try in {_FIRST_BACKOFF_S:g} s: {error}", flush=True)
+            time.sleep(_FIRST_BACKOFF_S)
+            return False
         except Unreachable as error:
             self._say("unreachable", error=str(error))
             print(f"{rundir.timestamp()} not reachable, next try in {self._backoff_s:g} s: {error}", flush=True)

@@ -7,19 +7,32 @@ import getpass
 import os
 import re
 import shutil
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from gansweep.runs.rundir import Run
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 # MLflow's columns (mlflow/utils/validation.py of 3.17.2): more is cut or refused there.
 DIGEST_CHARS, TAG_CHARS, PARAM_CHARS, KEY_CHARS, DATASET_NAME_CHARS = 36, 8000, 6000, 250, 500
 _NOT_IN_KEY = re.compile(r"[^\w\-. :/]")
+_NO_SUCH_RUN = re.compile(r"(?:\w+: )?Run (?:with id=|')\w+'? not found")
+# Answers of 400 to 499 that say nothing against what was sent: who asks may be let in, or have more time, later.
+_MAY_PASS = (401, 403, 408, 429)
+_DOUBT_S = 20.0
 _NOT_IN_IMAGE_KEY = re.compile(r"[^A-Za-z0-9_\-./ ]")
 
 
 class Unreachable(Exception):
     """The tracker did not take what was sent, and may take it later."""
+
+
+class Doubtful(Unreachable):
+    """The tracker's database did not take it, perhaps only because another writer was faster: worth another try."""
 
 
 class Refused(Exception):
@@ -28,6 +41,36 @@ class Refused(Exception):
 
 class RunLost(Exception):
     """The tracker no longer knows the run: its store was made anew, or the run was deleted for good."""
+
+
+def verdict(error: Exception, doubts: dict[str, float]) -> Unreachable | Refused | RunLost | None:
+    """Return what an exception of MLflow or of its stores means for what was sent; None for an error of our own.
+
+    A server answers 400 with BAD_REQUEST for whatever its database did not like, which may be another writer that was
+    faster, or a connection that was lost: that is final when it has been said for `_DOUBT_S`. `doubts` holds since when
+    (time.monotonic), by message; the caller empties it when all was taken.
+    """
+    said = first_line(error)
+    code = getattr(error, "error_code", None)
+    if code == "RESOURCE_DOES_NOT_EXIST" and _NO_SUCH_RUN.match(said):
+        return RunLost(said)
+    if isinstance(error, OSError):  # among them what `requests` raises where files are sent
+        status = getattr(getattr(error, "response", None), "status_code", 503)
+    elif hasattr(error, "get_http_status_code"):
+        status = error.get_http_status_code()
+    else:
+        return None
+    if not 400 <= status < 500 or status in _MAY_PASS:
+        return Unreachable(said)
+    if code == "BAD_REQUEST" and time.monotonic() - doubts.setdefault(said, time.monotonic()) < _DOUBT_S:
+        return Doubtful(said)
+    return Refused(said)
+
+
+def local_folder(uri: str) -> Path | None:
+    """Return the folder of this machine that an artifact URI names; None for a place behind a server."""
+    path = unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri
+    return Path(path) if path.startswith("/") else None
 
 
 def run_tags(run: Run, record: dict[str, Any]) -> dict[str, str]:
@@ -73,6 +116,18 @@ def link_or_copy(source: Path, target: Path) -> None:
         return  # the trainer has just replaced it
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def picture(path: Path) -> Image:
+    """Return the picture in a file, read; Refused when the file is gone or holds none."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as found:
+            found.load()
+    except (FileNotFoundError, UnidentifiedImageError) as error:
+        raise Refused(str(error)) from error
+    return found
 
 
 def image_name(key: str) -> str:

@@ -1,30 +1,23 @@
-"""What a search looks for: metrics that its runs log, which way is better, and their values in a run's spool."""
+"""What a search looks for: metrics that its runs log, and which way is better."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gansweep.errors import UserError, nearest
 from gansweep.measure import score_names
-from gansweep.runs.spool import SPOOL_FILE, lines
 from gansweep.scoring.card import lower_is_better
+from gansweep.sweep.logged import series
+from gansweep.sweep.outcome import Objective
 
 if TYPE_CHECKING:
     from gansweep.config.settings import Settings
     from gansweep.system import System
 
+__all__ = ["Objective", "objectives", "refuse_unlogged", "series"]
+
 _WAYS = {"minimize": False, "maximize": True}
-
-
-@dataclass(frozen=True)
-class Objective:
-    """A metric that is to become small, or great where `maximize`."""
-
-    name: str
-    maximize: bool
 
 
 def objectives(names: Sequence[str]) -> list[Objective]:
@@ -63,12 +56,3 @@ def refuse_unlogged(wanted: Sequence[Objective], settings: Settings, system: Sys
 
 def _charged(settings: Settings, term: str) -> bool:
     return settings.scales.get(term) is not None
-
-
-def series(run_dir: Path, name: str) -> list[tuple[int, float]]:
-    """Return (step, value) of one metric of a run, by rising step; of one step the last value."""
-    found: dict[int, float] = {}
-    for _, entry in lines(run_dir / SPOOL_FILE):
-        if entry and entry["kind"] == "scalar" and entry["key"] == name:
-            found[int(entry["step"])] = float(entry["value"])
-    return sorted(found.items())

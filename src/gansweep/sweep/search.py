@@ -9,17 +9,19 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gansweep.errors import UserError, nearest
-from gansweep.sweep.objective import Objective
+from gansweep.sweep.outcome import IMPORTANCE_FROM, Objective, Weights
 from gansweep.sweep.space import Axis, suggest
 
 STUDY_FILE = "study.journal"
 SAMPLERS = ("tpe", "cmaes", "random", "grid", "qmc")
 PRUNERS = ("none", "asha", "hyperband", "median")
+# How many of the best points importance looks at, at least.
+_BEST_LEAST = 5
 
 
 class Search:
@@ -89,15 +91,19 @@ class Search:
         """Enter how a trial ended: with these values of the objectives, pruned, or (None) without any."""
         from optuna.trial import TrialState
 
-        trial = self._trial(number)
-        if self.study._storage.get_trial(trial._trial_id).state.is_finished():
+        if self.told(number):
             return
+        trial = self._trial(number)
         state = TrialState.COMPLETE
         if pruned or values is None or not all(map(math.isfinite, values)):
             state, values = TrialState.PRUNED if pruned else TrialState.FAIL, None
         # With its last point a grid asks Optuna's own loop to stop, and there is none; the end is entered.
         with contextlib.suppress(RuntimeError):
             self.study.tell(trial, values, state=state)
+
+    def told(self, number: int) -> bool:
+        """Say whether a trial's end is entered already."""
+        return bool(self.study._storage.get_trial(self._trial(number)._trial_id).state.is_finished())
 
     def recover(self, known: Sequence[int]) -> int:
         """Fail the running trials that no job belongs to (`known` are those with one) and queue what they had chosen.
@@ -120,6 +126,28 @@ class Search:
         if not self.study.get_trials(states=(TrialState.COMPLETE,)):
             return []
         return [trial.number for trial in (self.study.best_trials if len(self.wanted) > 1 else [self.study.best_trial])]
+
+    def importance(self) -> Weights:
+        """Return how much each key mattered for each objective, by PED-ANOVA; nothing from fewer than 10 values.
+
+        It compares where the best tenth of the finished points (5 of them at least) lie with where all lie
+        (Watanabe, Bansal and Hutter, PED-ANOVA, IJCAI 2023); keys that only some points have count too.
+        """
+        from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+        from optuna.trial import TrialState
+
+        count = len(self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+        if count < IMPORTANCE_FROM:
+            return Weights()
+        evaluator = PedAnovaImportanceEvaluator(target_quantile=min(max(_BEST_LEAST / count, 0.1), 0.5))
+        found = {}
+        for place, one in enumerate(self.wanted):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that a target is minimised, which it is, and that points are few
+                target = _to_minimise(place, one.maximize)
+                shares = get_param_importances(self.study, evaluator=evaluator, target=target)
+            found[one.name] = {key: float(share) for key, share in sorted(shares.items(), key=lambda item: -item[1])}
+        return Weights(found, count)
 
     def _trial(self, number: int) -> Any:
         import optuna
@@ -153,6 +181,10 @@ def check(settings: Mapping[str, Any], along: Sequence[Axis], wanted: Sequence[O
         raise UserError(f"hydra.sweeper.sampler=grid: {endless[0]} has no end of values; list some, or take qmc")
     if sampler == "cmaes" and all(axis.choices for axis in along):
         raise UserError("hydra.sweeper.sampler=cmaes: needs a range of numbers; for choices alone take tpe")
+
+
+def _to_minimise(place: int, maximize: bool) -> Callable[[Any], float]:
+    return lambda trial: -float(trial.values[place]) if maximize else float(trial.values[place])
 
 
 def _storage(url: str | None, directory: Path) -> Any:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gansweep.errors import UserError
-from gansweep.sweep.ledger import FINISHED
+from gansweep.sweep.ledger import FINISHED, Row, Sweep
+from gansweep.sweep.logged import held_out
+from gansweep.sweep.student import mean_and_half
 
 if TYPE_CHECKING:
     from gansweep.config.compose import Session
-    from gansweep.sweep.ledger import Sweep
 
 _MOST = 100
 
@@ -42,45 +43,69 @@ def spread(overrides: Sequence[str], multirun: bool, hydra: Session) -> list[str
 
 @dataclass(frozen=True)
 class Point:
-    """A point over its seeds: its `jobs`, how many `finished`, and of each loss the mean and half a 95 % interval."""
+    """A point over its seeds: its `jobs`, how many `finished`, and of each metric what these ended with, one a seed.
+
+    The metrics are scores, then held-out losses, then losses; a seed without one is left out of it. `own`: what sets it
+    apart from the sweep's other points, in one line.
+    """
 
     overrides: tuple[str, ...]
     jobs: tuple[int, ...]
     finished: int
-    losses: dict[str, tuple[float, float]]
+    values: dict[str, tuple[float, ...]]
+    own: str = ""
+
+    @property
+    def means(self) -> dict[str, tuple[float, float]]:
+        """Of each metric the mean and half its 95 % interval (Student's), which is infinite with one seed."""
+        return {name: mean_and_half(values) for name, values in self.values.items()}
 
 
 def points(sweep: Sweep) -> list[Point]:
     """Return the points of a sweep that vary in more than their seed, each over its finished repeats.
 
-    The interval is Student's (n - 1 degrees of freedom) and needs two repeats: infinite with one. Empty where no point
-    was repeated.
+    Empty where no point was repeated. Of scores those that were measured as most runs' were count.
     """
-    from scipy.stats import t as student
-
-    if len({line for row in sweep.rows for line in row.overrides if line.partition("=")[0] == "seed"}) < 2:
+    if len({line for row in sweep.rows for line in row.overrides if _is_seed(line)}) < 2:
         return []
-    groups: dict[tuple[str, ...], list[int]] = {}
-    for place, row in enumerate(sweep.rows):
-        key = tuple(line for line in row.overrides if line.partition("=")[0] != "seed")
-        groups.setdefault(key, []).append(place)
-    if all(len(places) < 2 for places in groups.values()):
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in sweep.rows:
+        groups.setdefault(tuple(line for line in row.overrides if not _is_seed(line)), []).append(row)
+    if all(len(rows) < 2 for rows in groups.values()):
         return []
-    found = []
-    for key, places in groups.items():
-        done = [sweep.rows[place] for place in places if sweep.rows[place].state == FINISHED]
-        losses = {}
-        for name in done[0].losses if done else ():
-            values = [row.losses[name] for row in done if math.isfinite(row.losses.get(name, math.nan))]
-            if values:
-                losses[name] = _mean_and_half(values, student)
-        found.append(Point(key, tuple(sweep.rows[place].job for place in places), len(done), losses))
+    scores, shared, found = _scores(sweep), set.intersection(*map(set, groups)), []
+    for key, rows in groups.items():
+        done = [row for row in rows if row.state == FINISHED]
+        each = [scores.get(row.job, {}) | held_out(row.dir) | row.losses for row in done]
+        values = {
+            name: tuple(of[name] for of in each if math.isfinite(of.get(name, math.nan)))
+            for name in dict.fromkeys(name for of in each for name in of)
+        }
+        own = " ".join(line for line in key if line not in shared) or "every job"
+        values = {name: of for name, of in values.items() if of}
+        found.append(Point(key, tuple(row.job for row in rows), len(done), values, own))
     return found
 
 
-def _mean_and_half(values: Sequence[float], student: object) -> tuple[float, float]:
-    mean = sum(values) / len(values)
-    if len(values) < 2:
-        return mean, math.inf
-    spread_of = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
-    return mean, float(student.ppf(0.975, len(values) - 1)) * spread_of / math.sqrt(len(values))  # type: ignore[attr-defined]
+def _is_seed(line: str) -> bool:
+    return line.partition("=")[0] == "seed"
+
+
+def _scores(sweep: Sweep) -> dict[int, dict[str, float]]:
+    """Return job -> metric -> its score at the last step scored, the mean where several seeds were drawn."""
+    from gansweep.scoring.card import Card, cards_of
+    from gansweep.scoring.words import order_of_keys
+
+    alike: dict[str, dict[tuple[tuple[str, str], ...], dict[int, list[Card]]]] = {}
+    for row in sweep.rows:
+        for card in cards_of(row.dir) if row.state == FINISHED else ():
+            if card.retracted is None:
+                measure = tuple(sorted(card.compared().items()))
+                alike.setdefault(card.key, {}).setdefault(measure, {}).setdefault(row.job, []).append(card)
+    found: dict[int, dict[str, float]] = {}
+    for key in order_of_keys(alike):
+        for job, cards in max(alike[key].values(), key=len).items():
+            last = max(card.step for card in cards)
+            values = [card.value for card in cards if card.step == last]
+            found.setdefault(job, {})[key] = math.fsum(values) / len(values)
+    return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,9 +13,15 @@ from gansweep.errors import GansweepError, UserError
 from gansweep.sweep import ledger
 from gansweep.sweep.freeze import freeze_points
 from gansweep.sweep.ledger import FINISHED, PRUNED, RUNNING, Row, Sweep
-from gansweep.sweep.objective import objectives, refuse_unlogged, series
+from gansweep.sweep.logged import Follower, latest
+from gansweep.sweep.objective import objectives, refuse_unlogged
+from gansweep.sweep.outcome import in_lines, outcome, save
 from gansweep.sweep.search import Search, check
 from gansweep.sweep.space import axes
+
+# A run's way is told to the study in so many parts at most: each entry takes milliseconds.
+_REPORTS_MOST = 100
+_IMPORTANCE_EVERY_S = 10.0
 
 if TYPE_CHECKING:
     from gansweep.config.compose import Job, Session
@@ -33,7 +41,10 @@ class Seeker:
         self.along = axes(parsed)
         self.fixed = [str(p.input_line) for p in parsed if not p.is_sweep_override()]
         self.search: Search | None = None
-        self._reported: dict[int, int] = {}
+        self._followed: dict[Path, Follower] = {}
+        self._reported: dict[Path, int] = {}
+        self._steps = 1
+        self._weighed_s = -math.inf
 
     @property
     def total(self) -> int:
@@ -57,9 +68,10 @@ class Seeker:
     def open(self, directory: Path, sweep: Sweep, first: Settings) -> None:
         """Open the sweep's study, or make it, and recover what a kill left of it."""
         wanted = objectives(first.objective)
-        self.directory = directory
+        self.directory, self._steps = directory, first.steps
         self.search = Search(directory, sweep.id, self.along, wanted, self.sweeper, first.steps)
         self.search.recover([row.job for row in sweep.rows])
+        save(directory, wanted, self.along)
 
     def more(self, sweep: Sweep) -> bool:
         """Append one more point to the sweep; says whether there was one. One that cannot be run counts, and failed."""
@@ -88,20 +100,43 @@ class Seeker:
             return []
         found = []
         for row in sweep.rows:
-            logged = series(row.dir, self.search.wanted[0].name) if row.state == RUNNING else []
-            if logged and logged[-1][0] > self._reported.get(row.job, -1):  # an entry in the study takes milliseconds
-                self._reported[row.job] = logged[-1][0]
-                reason = self.search.report(row.job, *logged[-1])
-                if reason:
-                    found.append((row.job, reason))
+            reason = self._report(row) if row.state == RUNNING else None
+            if reason:
+                found.append((row.job, reason))
         return found
+
+    def _report(self, row: Row) -> str | None:
+        """Tell the study what a job has logged since the last time; returns why it should be given up, if it should.
+
+        Of each hundredth of a run its first value counts: points that log alike are judged at the same steps, whenever
+        somebody looked.
+        """
+        assert self.search is not None
+        follower = self._followed.setdefault(row.dir, Follower(row.dir, self.search.wanted[0].name))
+        for step, value in follower.read():
+            part = step * _REPORTS_MOST // self._steps
+            if part > self._reported.get(row.dir, -1):
+                self._reported[row.dir] = part
+                reason = self.search.report(row.job, step, value)
+                if reason:
+                    return reason
+        return None
 
     def ended(self, row: Row) -> None:
         """Tell the study how a job ended; one that may yet be gone on with is left open."""
         assert self.search is not None
+        if self.search.told(row.job):
+            return
         if row.state == FINISHED:
-            values = [series(row.dir, one.name) for one in self.search.wanted]
-            self.search.tell(row.job, [found[-1][1] for found in values] if all(values) else None)
+            if self.sweeper["pruner"] != "none":
+                self._report(row)  # what it logged since the last look: others are held against it
+            values = latest(row.dir, [one.name for one in self.search.wanted])
+            whole = len(values) == len(self.search.wanted)
+            self.search.tell(row.job, list(values.values()) if whole else None)
+            if time.monotonic() - self._weighed_s > _IMPORTANCE_EVERY_S:
+                self._weighed_s = time.monotonic()
+                with contextlib.suppress(OSError):  # a full disk: the next one to write more than a hint tells of it
+                    save(self.directory, self.search.wanted, self.along, self.search.importance())
         elif row.state in (ledger.FAILED, PRUNED):
             self.search.tell(row.job, None, pruned=row.state == PRUNED)
 
@@ -119,16 +154,8 @@ def _params(sweeper: Mapping[str, Any]) -> list[str]:
 
 
 def found(search: Search, sweep: Sweep) -> list[str]:
-    """Return lines that tell what a search found: the best points, with their values."""
-    rows = {row.job: row for row in sweep.rows}
-    best = [rows[number] for number in search.best() if number in rows]
-    if not best:
-        return ["no point gave a value"]
-    names = [one.name for one in search.wanted]
-    head = "best" if len(names) == 1 else f"best by {' and '.join(names)} (none of the others beats one of them in all)"
-    lines = []
-    for row in best:
-        values = ", ".join(f"{name} {series(row.dir, name)[-1][1]:.4g}" for name in names)
-        lines.append(f"{head}: job {row.job}: {values}: {' '.join(row.overrides)}")
-        head = "  and"
-    return lines
+    """Return lines that tell what a search found: the best points with their values, and how much each key mattered."""
+    with contextlib.suppress(OSError):
+        save(sweep.dir, search.wanted, search.along, search.importance())
+    told = outcome(sweep)
+    return [] if told is None else in_lines(told, sweep)

@@ -20,6 +20,7 @@ from gansweep.sweep.space import is_search
 
 if TYPE_CHECKING:
     from gansweep.config.compose import Job
+    from gansweep.system import System
 
 # Runs `task` under hydra.main with this command line; given by cli, the one place that knows hydra.main.
 HydraMain = Callable[[Callable[[Any], Any], list[str]], None]
@@ -132,13 +133,16 @@ def _check(jobs: Sequence[Job], multirun: bool, line: Sequence[str]) -> None:
     from gansweep.train import check
 
     known: dict[str, Need] = {}
+    systems: dict[str, System] = {}
     needs: list[Need] = []
     for job in jobs:
         # Seeds make no difference to what can be built; most sweeps have several.
         same = job.settings.model_copy(update={"seed": 0, "name": None}).model_dump_json()
         try:
             if same not in known:
-                known[same] = need(job.settings, check(job.settings))
+                model = job.settings.model.model_dump_json()  # alone decides what is built
+                systems[model] = check(job.settings, systems.get(model))
+                known[same] = need(job.settings, systems[model])
         except GansweepError as error:
             if multirun:
                 every = [other.overrides for other in jobs]
