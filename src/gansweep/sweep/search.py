@@ -54,6 +54,8 @@ class Search:
             directions=["maximize" if one.maximize else "minimize" for one in wanted],
             load_if_exists=True,
         )
+        if self.study.metric_names is None:  # what Optuna's own dashboard calls them
+            self.study.set_metric_names([one.name for one in wanted])
         # Seeded by what is there already: resumed, a sampler must not draw once more what it drew at the start.
         self.study.sampler = _sampler(settings, along, len(self.study.get_trials(deepcopy=False)))
         self._open: dict[int, Any] = {}
@@ -85,7 +87,9 @@ class Search:
         if not given_up:
             return None
         pruner = type(self.study.pruner).__name__
-        return f"{self.wanted[0].name} {value:.4g} at step {step}: given up by {pruner}"
+        reason = f"{self.wanted[0].name} {value:.4g} at step {step}: given up by {pruner}"
+        trial.set_user_attr("given up", reason)
+        return reason
 
     def tell(self, number: int, values: Sequence[float] | None, pruned: bool = False) -> None:
         """Enter how a trial ended: with these values of the objectives, pruned, or (None) without any."""
