@@ -5,10 +5,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 PEER := .venv-peer
 PEER_READY := $(PEER)/ready
+RAY := .venv-ray
+RAY_READY := $(RAY)/ready
 DEMO_RUN := outputs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint format type test test-gpu peer-check bench findings demo golden wheel clean
+.PHONY: help install lint format type test test-gpu test-slurm test-ray peer-check bench findings demo golden wheel clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -19,7 +21,7 @@ install: $(READY) ## make .venv and install gansweep into it, from constraints.t
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[lite0,video,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[lite0,video,slurm,dev]'
 	@touch $@
 
 lint: $(READY) ## ruff: lint and format, changing nothing
@@ -33,11 +35,24 @@ format: $(READY) ## ruff: mend what it can
 type: $(READY) ## mypy on src
 	$(BIN)/mypy
 
-test: $(READY) lint type ## everything that CI runs: lint, types, tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+test: $(READY) lint type ## lint, types, and all tests but those of clusters
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not cluster"
 
 test-gpu: $(READY) ## the tests that need a CUDA device; skipped, and said so, without one
 	$(BIN)/python -m pytest -m gpu -rs
+
+test-slurm: $(READY) ## sweeps on a real Slurm of this machine (root; Debian's munge slurmctld slurmd slurm-client)
+	$(BIN)/python -m pytest -rs -n 2 tests/clusters/test_slurm.py
+
+# Ray wants versions of its own.
+$(RAY_READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(RAY)
+	$(RAY)/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
+	$(RAY)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ray]' pytest
+	@touch $@
+
+test-ray: $(RAY_READY) ## sweeps on a real Ray of this machine, in .venv-ray
+	$(RAY)/bin/python -m pytest -rs tests/clusters/test_ray.py
 
 # torch-fidelity imports torchvision, which it does not need for the score (tests/peer/stub stands in for it), and breaks
 # torchmetrics where torchvision is absent: an environment of its own, and --no-deps.
@@ -80,4 +95,4 @@ demo: $(READY) ## train a small VAE-GAN on emoji (minutes on two cores), score i
 	@echo "look at it:      $(BIN)/gansweep ui"
 
 clean: ## remove .venv and what tools leave; runs stay
-	rm -rf $(VENV) $(PEER) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(PEER) $(RAY) build dist .pytest_cache .mypy_cache .ruff_cache
