@@ -61,6 +61,18 @@ def refuse_too_large_a_step(settings: Settings, learner: Learner, device: torch.
     )
 
 
+def step_bytes(settings: Settings, learner: Learner, device: torch.device) -> int | None:
+    """Return the bytes that a whole step needs at its peak beyond what is there now, by trial; None when it ran out.
+
+    On a CPU the line through two small steps is drawn on, as in `refuse_too_large_a_step`. Nothing is learnt.
+    """
+    trial = _Trial(learner, device)
+    micro, count = settings.runtime.accumulate, settings.batch_size // learner.batches.shards
+    if device.type == "cuda" or count <= 2 * _FEWEST * micro:
+        return trial.peak(count)
+    return int(_drawn(trial, count, micro, int(_SHARE * available_bytes(device))).at(count))
+
+
 @dataclass(frozen=True)
 class Line:
     """Bytes that a step needs: `fixed`, and `each` for every picture of the batch."""

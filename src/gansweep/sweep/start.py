@@ -20,6 +20,7 @@ from gansweep.sweep.space import is_search
 
 if TYPE_CHECKING:
     from gansweep.config.compose import Job
+    from gansweep.sweep.seeking import Seeker
     from gansweep.system import System
 
 # Runs `task` under hydra.main with this command line; given by cli, the one place that knows hydra.main.
@@ -31,7 +32,8 @@ _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 class Request:
     """A command line of train, taken apart. `to_hydra` are flags that only Hydra answers (`--cfg job`, `--info`).
 
-    `resume`: the sweep to go on with, "" for the latest of these overrides, None for a new one.
+    `resume`: the sweep to go on with, "" for the latest of these overrides, None for a new one. `plan`: tell what would
+    be done, as `json` where that is asked for, and do nothing.
     """
 
     overrides: list[str]
@@ -40,6 +42,8 @@ class Request:
     to_hydra: list[str] = field(default_factory=list)
     resume: str | None = None
     as_is: bool = False
+    plan: bool = False
+    json: bool = False
 
 
 class _Parser(argparse.ArgumentParser):
@@ -59,7 +63,8 @@ def read_request(argv: Sequence[str]) -> Request:
     parser.add_argument("-i", "--info", nargs="?", const="all")
     parser.add_argument("--hydra-help", action="store_true")
     parser.add_argument("--resume", nargs="?", const="")
-    parser.add_argument("--as-is", action="store_true")
+    for flag in ("--as-is", "--plan", "--json"):
+        parser.add_argument(flag, action="store_true")
     args = parser.parse_intermixed_args(list(argv))
     overrides = list(args.overrides)
     if args.info is not None and args.info not in _INFO:
@@ -78,7 +83,11 @@ def read_request(argv: Sequence[str]) -> Request:
         raise UserError("train --resume is for sweeps: gansweep -m --resume [SWEEP]; one run: gansweep resume RUN")
     if args.as_is and args.resume is None:
         raise UserError("train --as-is: goes with --resume")
-    return Request(overrides, args.multirun, args.config_dir, flags, args.resume, args.as_is)
+    if args.json and not args.plan:
+        raise UserError("train --json: goes with --plan")
+    if args.plan and (args.resume is not None or flags):
+        raise UserError(f"train --plan: tells what a new start would do; leave out {flags[0] if flags else '--resume'}")
+    return Request(overrides, args.multirun, args.config_dir, flags, args.resume, args.as_is, args.plan, args.json)
 
 
 def train(request: Request, hydra_main: HydraMain) -> int:
@@ -114,10 +123,12 @@ def train(request: Request, hydra_main: HydraMain) -> int:
         hydra_main(make_task("", []), [*request.to_hydra, *(["-m"] if request.multirun else []), *line])
         return 0
     if searches:
-        return _search(normal, dirs)
+        return _search(normal, dirs, request)
     if request.multirun:
         refuse_launcher(launcher, jobs[0].settings.runtime.device != "cpu")
     _check(jobs, request.multirun, line)
+    if request.plan:
+        return _plan(jobs, launcher, request)
     _prepare(jobs)
     return _sweep(jobs, line, normal, launcher, dirs) if request.multirun else _single(jobs[0], line, hydra_main)
 
@@ -211,7 +222,15 @@ def _sweep(
     return begin(directory.absolute(), jobs, overrides, launcher, dirs)
 
 
-def _search(overrides: list[str], dirs: list[Path]) -> int:
+def _plan(jobs: Sequence[Job], launcher: dict[str, Any], request: Request, seeker: Seeker | None = None) -> int:
+    from gansweep.sweep.plan import show_plan
+
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("train --plan: is told by one process; leave torchrun out")
+    return show_plan(jobs, launcher, request.json, seeker)
+
+
+def _search(overrides: list[str], dirs: list[Path], request: Request) -> int:
     """Search: points are composed while it goes on, from the copy of conf/ that was made at its start."""
     from gansweep.config.compose import session
     from gansweep.runs.rundir import SWEEP_FILE
@@ -225,6 +244,8 @@ def _search(overrides: list[str], dirs: list[Path]) -> int:
         first = seeker.first()
     refuse_launcher(launcher, first.settings.runtime.device != "cpu", searching=True)
     _check([first] * seeker.total, True, overrides)
+    if request.plan:
+        return _plan([first], launcher, request, seeker)
     _prepare([first])
     chosen = _chosen(overrides, "hydra.sweep.dir")
     directory = (claim_exactly(chosen, SWEEP_FILE) if chosen else claim("multirun")).absolute()
