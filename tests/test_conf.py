@@ -96,7 +96,7 @@ def asks_for(name: str) -> list[str]:
         return [f"model={option}", *own_data(name)[:1]]
     if name in ("data/heads", "data/multipie"):  # 96 px, as their system wants them; the default one does not
         return [f"{group}={option}", "data.size=64"]
-    if group == "hydra/sweeper":
+    if group in ("hydra/sweeper", "hydra/launcher"):
         return [f"{group}={option}"]
     return [] if not group or group.startswith("hydra/") else [f"{group}={option}"]
 
