@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from gansweep.config.compose import session
-from gansweep.errors import UserError
-from gansweep.sweep.objective import Objective, objectives
-from gansweep.sweep.search import Search
+from gansweep.errors import Missing, UserError
+from gansweep.sweep.objective import objectives
+from gansweep.sweep.outcome import Objective
+from gansweep.sweep.search import Search, refuse_storage
 from gansweep.sweep.space import Axis, axes
 
 LOSS = [Objective("val/squared_error", False)]
@@ -216,3 +217,49 @@ def test_a_resumed_search_draws_on_and_not_once_more(tmp_path: Path) -> None:
             seen.append(point["optimizer.lr"])
             search.tell(number, [1.0])
     assert len(set(seen)) == 12
+
+
+def test_an_objective_that_nobody_logs_is_refused_with_what_would_log_it(compose: Any) -> None:
+    from gansweep.sweep.objective import refuse_unlogged
+    from gansweep.train import check
+
+    def said(name: str, *overrides: str) -> str:
+        one = compose("model=vae", *overrides)
+        with pytest.raises(UserError) as told:
+            refuse_unlogged(objectives([name]), one, check(one))
+        return str(told.value)
+
+    one = compose("model=vae", "val_every=5")
+    refuse_unlogged(objectives(["val/squared_error", "fit/l1"]), one, check(one))
+    assert "did you mean 'val/squared_error'" in said("val/squared_eror", "val_every=5")
+    assert "val_every=N" in said("val/squared_error", "val_every=0")
+    assert "did you mean 'fit/l1'" in said("fit/l2", "val_every=0")
+    assert "eval.every_steps=N" in said("inception_score")
+    assert "no score that eval.metrics and judge give; choices: inception_score" in said("fid")
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "said"),
+    [
+        ("nonsense://x", UserError, "not the URL of a database"),
+        ("just words", UserError, "not the URL of a database"),
+        ("sqlite:///no/such/folder/study.db", UserError, "there is no folder no/such/folder"),
+        ("mysql+nodriver://u:secret@h/x", UserError, "not the URL of a database"),
+        ("postgresql+psycopg2://u:secret@127.0.0.1:9/x?connect_timeout=2", Missing, "hydra.sweeper.storage=postgresql"),
+    ],
+)
+def test_a_storage_that_cannot_be_had_is_refused(url: str, kind: type[UserError], said: str) -> None:
+    with pytest.raises(kind, match=said) as told:
+        refuse_storage(url)
+    assert "secret" not in str(told.value) and "\n" not in str(told.value) and told.type is kind
+
+
+def test_a_sqlite_storage_is_not_made_by_the_look_at_it(tmp_path: Path) -> None:
+    refuse_storage(None)
+    refuse_storage(f"sqlite:///{tmp_path}/study.db")
+    assert list(tmp_path.iterdir()) == []
+    search = Search(tmp_path, "rdb", BOTH, LOSS, settings(storage=f"sqlite:///{tmp_path}/study.db"), steps=1)
+    number, point = search.ask({})
+    search.tell(number, [bowl(point)])
+    again = Search(tmp_path, "rdb", BOTH, LOSS, settings(storage=f"sqlite:///{tmp_path}/study.db"), steps=1)
+    assert again.best() == [0] and again.told(0)

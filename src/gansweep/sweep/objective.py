@@ -44,14 +44,21 @@ def refuse_unlogged(wanted: Sequence[Objective], settings: Settings, system: Sys
     logged = {f"{phase.name}/{term}" for phase in system.phases for term in phase.terms if _charged(settings, term)}
     held_out = {f"val/{name}" for name in logged}
     held_out |= {"val/squared_error"} if hasattr(system, "reconstruct") else set()
-    logged |= held_out if settings.val_every and settings.data.val_fraction else set()
     scores = set(score_names(settings))
+    there = logged | (held_out if settings.val_every and settings.data.val_fraction else set())
+    there |= scores if settings.eval.every_steps else set()
     for one in wanted:
-        if one.name in logged or (one.name in scores and settings.eval.every_steps):
+        if one.name in there:
             continue
         if one.name in scores:
             raise UserError(f"objective={one.name}: nobody scores these runs; eval.every_steps=N does while they train")
-        raise UserError(f"objective={one.name}: no run of this sweep logs it{nearest(one.name, logged | scores)}")
+        if one.name in held_out:
+            raise UserError(f"objective={one.name}: nothing is held out; val_every=N and data.val_fraction=0.1 do")
+        if "/" not in one.name:
+            raise UserError(
+                f"objective={one.name}: no score that eval.metrics and judge give{nearest(one.name, scores)}"
+            )
+        raise UserError(f"objective={one.name}: no run of this sweep logs it{nearest(one.name, logged | held_out)}")
 
 
 def _charged(settings: Settings, term: str) -> bool:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gansweep.errors import UserError, nearest
+from gansweep.errors import Missing, UserError, nearest
 from gansweep.sweep.outcome import IMPORTANCE_FROM, Objective, Weights
 from gansweep.sweep.space import Axis, suggest
 
@@ -189,6 +190,32 @@ def check(settings: Mapping[str, Any], along: Sequence[Axis], wanted: Sequence[O
 
 def _to_minimise(place: int, maximize: bool) -> Callable[[Any], float]:
     return lambda trial: -float(trial.values[place]) if maximize else float(trial.values[place])
+
+
+def refuse_storage(url: str | None) -> None:
+    """Raise UserError for a URL of no database, Missing for one that cannot be reached; a SQLite file is not made."""
+    if not url:
+        return
+    import sqlalchemy
+    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+    told = re.sub(r"://[^/@\s]+@", "://…@", str(url))
+    try:
+        parts = sqlalchemy.make_url(url)
+        if parts.get_backend_name() == "sqlite":
+            folder = Path(parts.database or ".").parent
+            if not folder.is_dir():
+                raise UserError(f"hydra.sweeper.storage={told}: there is no folder {folder}")
+            return
+        sqlalchemy.create_engine(parts).connect().close()
+    except ArgumentError:
+        form = "sqlite:///FILE, postgresql+psycopg2://USER:PASSWORD@HOST/NAME and the like"
+        raise UserError(f"hydra.sweeper.storage={told}: not the URL of a database; {form}") from None
+    except ImportError as error:
+        raise Missing(f"hydra.sweeper.storage={told}: pip install {error.name}, or name another driver") from None
+    except SQLAlchemyError as error:
+        why = str(error).splitlines()[0]
+        raise Missing(f"hydra.sweeper.storage={told}: cannot be reached ({why})") from None
 
 
 def _storage(url: str | None, directory: Path) -> Any:

@@ -16,7 +16,7 @@ from gansweep.sweep.ledger import FINISHED, PRUNED, RUNNING, Row, Sweep
 from gansweep.sweep.logged import Follower, latest
 from gansweep.sweep.objective import objectives, refuse_unlogged
 from gansweep.sweep.outcome import in_lines, outcome, save
-from gansweep.sweep.search import Search, check
+from gansweep.sweep.search import Search, check, refuse_storage
 from gansweep.sweep.space import axes
 
 # A run's way is told to the study in so many parts at most: each entry takes milliseconds.
@@ -62,6 +62,7 @@ class Seeker:
         job = self._job(0, low)
         wanted = objectives(job.settings.objective)
         check(self.sweeper, self.along, wanted)
+        refuse_storage(self.sweeper.get("storage"))
         refuse_unlogged(wanted, job.settings, check_run(job.settings))
         return job
 
