@@ -17,7 +17,7 @@ _AS_IS = "--as-is runs what was submitted"
 
 if TYPE_CHECKING:
     from gansweep.config.compose import Job
-    from gansweep.config.settings import Settings
+    from gansweep.config.settings import Settings, TrackerSettings
     from gansweep.sweep.seeking import Seeker
 
 
@@ -66,7 +66,7 @@ def lead(
     """
     from gansweep.runs.tracker import prepare_store
     from gansweep.sweep.board import Board
-    from gansweep.sweep.engines import open_engine, refuse_launcher
+    from gansweep.sweep.engines import MACHINE, kind_of, open_engine, refuse_launcher
     from gansweep.sweep.pool import Pool
 
     sweep = ledger.load(directory)
@@ -76,6 +76,8 @@ def lead(
     with ledger.led(directory):
         # What is relative in settings (a tracker's file, a user's own modules) is so to where the sweep was started.
         with contextlib.chdir(sweep.cwd) if sweep.cwd.is_dir() else contextlib.nullcontext():
+            if kind_of(sweep.settings) != MACHINE:
+                _warn_of_a_store_for_one_machine(first.tracker)
             prepare_store(first.tracker)
             for row in ledger.load(directory).rows:
                 if row.state in (FAILED, KILLED) and again(row):
@@ -96,6 +98,18 @@ def lead(
             )
             return 0
         return _told(sweep, first.tracker, stopped, seeker)
+
+
+def _warn_of_a_store_for_one_machine(tracker: TrackerSettings) -> None:
+    from gansweep.runs.location import resolve_uri, sqlite_path
+
+    database = None if tracker.kind == "none" else sqlite_path(resolve_uri(tracker))
+    if database is not None:
+        print(
+            f"gansweep: {database} is a store for one machine; with jobs on several hosts, start "
+            "mlflow server on one and say tracker.uri=http://HOST:PORT",
+            file=sys.stderr,
+        )
 
 
 def _told(sweep: Sweep, tracker: Any, stopped: bool, seeker: Seeker | None) -> int:
