@@ -106,6 +106,17 @@ def test_of_several_objectives_the_front_is_drawn(tmp_path: Path) -> None:
     assert pictures.draw_search(sweep, outcome.Outcome(tuple(three), (), Weights(), {}, ()), tmp_path) == []
 
 
+def test_wide_objectives_have_plain_numbers_at_their_marks() -> None:
+    rows = [ledger.Row(n, [], str(n), Path(), state="FINISHED") for n in range(6)]
+    values = {row.job: {"inception_score": 1.0 + row.job, "fid": 10.0 ** (row.job - 3)} for row in rows}
+    with pictures.plain_style():
+        figure = pictures._fronts(outcome.Outcome(tuple(TWO), (), Weights(), values, (0, 5)), rows)
+        figure.canvas.draw()
+        (axes,) = figure.axes
+        marks = [label.get_text() for label in axes.get_yticklabels()]
+    assert axes.get_yscale() == "log" and {"0.01", "1", "100"} <= set(marks)
+
+
 @pytest.mark.parametrize("states", ["F", "W", "XXX", "RRP"])
 def test_few_points_are_drawn_or_left_out_without_fault(states: str, tmp_path: Path) -> None:
     assert ("points.png" in drawn(searched(tmp_path, ONE, states), tmp_path)) == ("F" in states)
@@ -180,3 +191,29 @@ def test_a_table_of_very_many_rows_is_not_folded(
     report.print_status(tmp_path)
     rows = [line for line in capsys.readouterr().out.splitlines() if line[:1].isdigit()]
     assert [row.split()[:3] for row in rows[:4]] == [[str(n), f"scales.l1={n}", "WAITING"] for n in range(4)]
+
+
+def test_the_live_table_of_a_search_has_its_objectives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Console
+
+    from gansweep.sweep import board
+    from gansweep.sweep.logged import latest
+
+    read: list[str] = []
+    monkeypatch.setattr(board, "latest", lambda path, names: (read.append(path.name), latest(path, names))[1])
+    sweep = searched(tmp_path, ONE, "FPRW")
+    shown = board.Board(sweep)
+
+    def rows() -> list[str]:
+        console = Console(width=200, record=True, file=(tmp_path / "shown").open("w"))
+        console.print(shown._table(ledger.load(tmp_path)))
+        return [line for line in console.export_text().splitlines() if line[:1].isdigit()]
+
+    first = rows()
+    assert [line.split()[2:4] for line in first[:3]] == [["FINISHED", "1"], ["PRUNED", "2"], ["RUNNING", "3"]]
+    with (tmp_path / "2" / SPOOL_FILE).open("a") as file:
+        file.write(json.dumps({"kind": "scalar", "key": ONE[0].name, "value": 0.25, "step": 10, "t": 1}) + "\n")
+    assert rows()[2].split()[2:4] == ["RUNNING", "0.25"]
+    ledger.state(tmp_path, 2, "FINISHED")
+    assert rows()[2].split()[2:4] == ["FINISHED", "0.25"]
+    assert read == ["0", "1", "2", "2", "2"]  # what ended is read once

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -12,6 +13,8 @@ from gansweep.errors import UserError
 from gansweep.runs.spool import last_step
 from gansweep.sweep.freeze import frozen_point
 from gansweep.sweep.ledger import FINISHED, OPEN, RUNNING, WAITING, Row, Sweep
+from gansweep.sweep.logged import latest
+from gansweep.sweep.outcome import objective_names
 
 _ROWS_MOST = 24
 
@@ -25,6 +28,7 @@ class Board:
         self.ended = {row.job for row in sweep.rows if row.state not in OPEN}
         self.steps: dict[int, int] = {}
         self.seen: dict[int, tuple[float, int]] = {}
+        self._latest: dict[tuple[int, int, str], dict[str, float]] = {}
         self._live: Any = None
 
     def __enter__(self) -> Board:
@@ -64,14 +68,25 @@ class Board:
         counts = Counter(row.state for row in sweep.rows)
         title = f"sweep {sweep.id}: " + ", ".join(f"{n} {state.lower()}" for state, n in counts.most_common())
         table = Table(title=title, title_justify="left", box=None, pad_edge=False)
-        for name in ("job", "point", "state", "step", "last losses", "steps/s", "left"):
-            table.add_column(name, no_wrap=True, overflow="ellipsis", header_style="bold")
+        names = objective_names(sweep.dir)
+        for name in ("job", "point", "state", "step", *names, "last losses", "steps/s", "left"):
+            table.add_column(Text(name), no_wrap=True, overflow="ellipsis", header_style="bold")
         shown = sorted(sweep.rows, key=lambda row: {WAITING: 1, FINISHED: 2}.get(row.state, 0))[:_ROWS_MOST]
         for row in sorted(shown, key=lambda row: row.job):
             step, speed, left = self._progress(row)
             losses = values(_losses(row), 3)
-            table.add_row(str(row.job), Text(row.name), status(row.state), step, Text(losses), speed, left)
+            looked_for = [Text(text) for text in self._objectives(row, names)]
+            table.add_row(str(row.job), Text(row.name), status(row.state), step, *looked_for, Text(losses), speed, left)
         return table
+
+    def _objectives(self, row: Row, names: Sequence[str]) -> list[str]:
+        """Return the latest value of what a search looks for; of jobs that ended it is read once."""
+        key = (row.job, row.attempt, row.state)
+        if not names or row.state == WAITING:
+            return ["" for _ in names]
+        if row.state == RUNNING or key not in self._latest:
+            self._latest[key] = latest(row.dir, names)
+        return [f"{self._latest[key][name]:.4g}" if name in self._latest[key] else "–" for name in names]
 
     def _progress(self, row: Row) -> tuple[str, str, str]:
         """Return step of steps, steps a second since the job was first seen running, and the time left, as text."""

@@ -77,6 +77,12 @@ def _saved(directory: Path) -> tuple[tuple[Objective, ...], tuple[Axis, ...], We
         return None
 
 
+def objective_names(directory: Path) -> list[str]:
+    """Return what the search in a sweep's directory looks for; nothing where there is no search."""
+    saved = _saved(directory)
+    return [one.name for one in saved[0]] if saved is not None else []
+
+
 def outcome(sweep: Sweep) -> Outcome | None:
     """Return how the search stands whose sweep this is; None for a sweep that is no search."""
     saved = _saved(sweep.dir)

@@ -29,6 +29,8 @@ _ABSENT_SPREAD = 0.06
 _FRONT_NAMED = 20
 _PAIRS_MOST = 6
 _NAME_LETTERS = 18
+# A logarithmic axis that spans less has marks at twos and fives too.
+_FINE_TO = 1000.0
 
 
 def draw_search(sweep: Sweep, found: Outcome, directory: Path) -> list[Path]:
@@ -187,6 +189,8 @@ def _fronts(found: Outcome, counted: Sequence[Row]) -> Figure:
 
 
 def _front(axes: Axes, pair: tuple[Objective, Objective], found: Outcome, counted: Sequence[Row], lined: bool) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     x, y = pair
     at = {row.job: (found.values[row.job][x.name], found.values[row.job][y.name]) for row in counted}
     beaten = [place for job, place in at.items() if job not in found.best]
@@ -198,9 +202,14 @@ def _front(axes: Axes, pair: tuple[Objective, Objective], found: Outcome, counte
     axes.plot([p[0] for p in front], [p[1] for p in front], "o", color=BEST, markersize=7, zorder=4)
     for job in found.best if len(found.best) <= _FRONT_NAMED else ():
         axes.annotate(str(job), at[job], (6, 5), textcoords="offset points", fontsize=8, color=INK, zorder=5)
-    for one, set_scale, side in ((x, axes.set_xscale, 0), (y, axes.set_yscale, 1)):
+    for one, set_scale, axis, side in ((x, axes.set_xscale, axes.xaxis, 0), (y, axes.set_yscale, axes.yaxis, 1)):
         values = [place[side] for place in at.values()]
         if of_values(one.name, values, False).log:
             set_scale("log")
+            if max(values) < _FINE_TO * min(values):
+                axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            # Matplotlib's own marks of such a scale are in the mathematical notation that our style shows as it stands.
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(f"{x.name} ({'higher' if x.maximize else 'lower'} is better)")
     axes.set_ylabel(f"{y.name} ({'higher' if y.maximize else 'lower'} is better)")
