@@ -12,6 +12,7 @@ import pytest
 
 from gansweep.config.settings import TrackerSettings
 from gansweep.sweep import ledger, report, written
+from gansweep.sweep.board import Board
 
 
 def begun(directory: Path, jobs: int = 3) -> ledger.Sweep:
@@ -70,3 +71,23 @@ def test_the_summary_is_a_run_without_scales_that_no_look_up_finds(
     assert [Path(path).name for path in files] == ["jobs.csv", "jobs.md"]
     assert (lines[-1]["kind"], lines[-1]["status"]) == ("finish", "FAILED")
     assert runs_below(tmp_path) == []
+
+
+def test_a_job_that_is_given_up_is_not_told_as_killed_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False, raising=False)
+    (tmp_path / "logs").mkdir()
+    sweep = begun(tmp_path)
+    shown = Board(sweep)
+    with ledger.marked(sweep.rows[0]):
+        ledger.state(tmp_path, 0, "KILLED", reason="stopped by SIGTERM at step 5")
+        shown.show(ledger.load(tmp_path))  # it has said how it ended, and its process is about to go
+        assert capsys.readouterr().err == ""
+    ledger.state(tmp_path, 0, "PRUNED", reason="given up")
+    ledger.state(tmp_path, 1, "KILLED", reason="stopped by SIGTERM at step 6")
+    shown.show(ledger.load(tmp_path))
+    assert capsys.readouterr().err.splitlines() == [
+        "job 0: PRUNED: given up",
+        "job 1: KILLED: stopped by SIGTERM at step 6",
+    ]

@@ -64,6 +64,7 @@ def test_a_difference_inside_the_noise_is_a_tie() -> None:
     assert found.ties == {0: (1,), 1: (0,), 2: ()}
     cells = [rivals.cell(told[place], "fid", found, place) for place in range(3)]
     assert cells == ["1 ± 0.25 tie with #2", "1.033 ± 0.52 tie with #1", "9 ± 0.25"]
+    assert rivals.cell(point(1, fid=(600.0, 800.0)), "fid", None, 0) == "700 ± 1300"
     assert rivals.cell(point(4, fid=(0.5,)), "fid", found, 3) == "0.5 (one seed) best"
     assert rivals.cell(point(5), "fid", found, 4) == "–"
     assert "Welch's t at 5%, Holm's correction for the 3 pairs" in rivals.rule([found])

@@ -11,8 +11,9 @@ from typing import Any
 
 from gansweep.errors import UserError
 from gansweep.runs.spool import last_step
+from gansweep.sweep import ledger
 from gansweep.sweep.freeze import frozen_point
-from gansweep.sweep.ledger import FINISHED, OPEN, RUNNING, WAITING, Row, Sweep
+from gansweep.sweep.ledger import FINISHED, KILLED, OPEN, RUNNING, WAITING, Row, Sweep
 from gansweep.sweep.logged import latest
 from gansweep.sweep.outcome import objective_names
 
@@ -55,6 +56,8 @@ class Board:
             now = (row.state, row.attempt)
             if row.job not in self.told and row.job in self.ended:
                 continue
+            if row.state == KILLED and ledger.runs(row):
+                continue  # a search may have given it up: that is entered when its process has gone
             if self.told.setdefault(row.job, (WAITING, 1)) != now:
                 self.told[row.job] = now
                 print(_line(row), file=sys.stderr, flush=True)

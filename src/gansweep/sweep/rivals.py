@@ -91,7 +91,7 @@ def cell(point: Point, metric: str, found: Rivals | None, place: int) -> str:
     if metric not in point.values:
         return "–"
     mean, half = mean_and_half(point.values[metric])
-    told = f"{mean:.4g} ± {half:.2g}" if math.isfinite(half) else f"{mean:.4g} (one seed)"
+    told = f"{mean:.4g} ± {float(f'{half:.2g}'):g}" if math.isfinite(half) else f"{mean:.4g} (one seed)"
     return f"{told} {in_words(found, place)}".rstrip()
 
 
