@@ -106,8 +106,7 @@ def tracker_agrees(sweep_id: str, found: dict[Path, dict[str, Any]], ask: Ask) -
         assert (status, uuid) == (record["status"], record["mlflow_run_id"]), folder
         assert tags["gansweep.job"] == str(record["sweep"]["job"])
         assert Path(tags["gansweep.run_dir"]) == folder
-        if record["status"] != FINISHED:
-            assert tags["gansweep.reason"] == record["reason"]
+        assert tags.get("gansweep.reason") == record["reason"], folder
         if record.get("superseded"):
             assert "gansweep.superseded_by" in tags, f"{folder} is superseded, and the tracker does not say so"
         _points_agree(uuid, folder, ask)

@@ -1,14 +1,15 @@
-"""Sweeps whose processes are killed, as real processes: nothing is lost, nothing is doubled, resume completes."""
+"""Sweeps that meet faults, as real processes: nothing is lost, nothing is doubled, resume completes, MLflow agrees."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 
 from gansweep.sweep import ledger
 from gansweep.sweep.objective import series
+from sweep.agreement import Ask, agree, records, sqlite_store
 
 DEADLINE_S = 150.0
 LONG = ["model=vae", "log_every=10", "sample_every=0", "val_every=0", "checkpoint_every=20", "runtime.device=cpu"]
@@ -63,25 +65,9 @@ def gone(pid: int) -> bool:
         return True
 
 
-def points_of(run_dir: Path) -> list[tuple[str, int]]:
-    entries = [json.loads(line) for line in (run_dir / "spool.jsonl").read_text().splitlines()]
-    return [(entry["key"], entry["step"]) for entry in entries if entry["kind"] == "scalar"]
-
-
-def agree(sweep: Path) -> None:
-    """Hold the sweep's record against the runs': one run a job, in the state that the record says, no point twice."""
-    for row in ledger.load(sweep).rows:
-        record: dict[str, Any] = json.loads((row.dir / "run.json").read_text())
-        assert (record["status"], record["run_id"]) == (row.state, row.run_id)
-        points = points_of(row.dir)
-        assert len(points) == len(set(points))
-        assert max(step for _, step in points) == record["steps"]
-    assert {path.parent for path in sweep.glob("*/run.json")} == {row.dir for row in ledger.load(sweep).rows}
-
-
 @pytest.mark.slow
-def test_kill_9_of_a_worker_of_the_leader_and_of_both(tmp_path: Path, small_overrides: list[str]) -> None:
-    words = ["-m", *small_overrides, *LONG, "steps=1200", "seed=1,2,3", "hydra.launcher.n_jobs=2"]
+def test_kill_9_of_a_worker_of_the_leader_and_of_both(tmp_path: Path, tracked_overrides: list[str], ask: Ask) -> None:
+    words = ["-m", *tracked_overrides, *LONG, "steps=1200", "seed=1,2,3", "hydra.launcher.n_jobs=2"]
     leader = start(words, tmp_path)
     until(lambda: has_checkpoint(tmp_path, 0) and has_checkpoint(tmp_path, 1), leader)
     sweep = the_sweep(tmp_path)
@@ -113,7 +99,7 @@ def test_kill_9_of_a_worker_of_the_leader_and_of_both(tmp_path: Path, small_over
             until(lambda pid=int(owner["pid"]): gone(pid))  # type: ignore[misc]
     code, out, err = finish(start(["-m", "--resume", str(sweep)], tmp_path))
     assert code == 0 and "3 of 3 finished" in out, err
-    agree(sweep)
+    agree(sweep, ask)
     assert [row.attempt for row in ledger.load(sweep).rows] == [1, 1, 1]
     code, out, _ = finish(start(["-m", "--resume", str(sweep)], tmp_path))  # nothing is left to do
     assert code == 0 and "3 of 3 finished" in out
@@ -125,7 +111,72 @@ def _owners(sweep: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_sigterm_lets_jobs_keep_their_state_and_grace_ends(tmp_path: Path, small_overrides: list[str]) -> None:
+def test_kill_9_of_a_worker_costs_that_job_alone(tmp_path: Path, tracked_overrides: list[str], ask: Ask) -> None:
+    words = ["-m", *tracked_overrides, *LONG, "steps=1200", "seed=1,2", "hydra.launcher.n_jobs=2"]
+    leader = start(words, tmp_path)
+    until(lambda: has_checkpoint(tmp_path, 1), leader)
+    os.kill(pid_of(tmp_path, 1), signal.SIGKILL)
+    code, out, err = finish(leader)
+    sweep = the_sweep(tmp_path)
+    assert code == 1 and "1 of 2 finished" in out, err
+    assert "job 1 KILLED: its process was killed (SIGKILL)\n" in out
+    assert f"go on with what is missing: gansweep -m --resume {os.path.relpath(sweep, tmp_path)}" in out
+    agree(sweep, ask)
+    assert [row.state for row in ledger.load(sweep).rows] == ["FINISHED", "KILLED"]
+    finished = (sweep / "0" / "run.json").read_bytes()
+    code, out, err = finish(start(["-m", "--resume", str(sweep)], tmp_path))
+    assert code == 0 and "2 of 2 finished" in out, err
+    agree(sweep, ask)
+    assert [row.attempt for row in ledger.load(sweep).rows] == [1, 1]
+    assert (sweep / "0" / "run.json").read_bytes() == finished
+
+
+@pytest.mark.slow
+def test_of_two_who_resume_one_sweep_at_once_one_leads_it(
+    tmp_path: Path, tracked_overrides: list[str], ask: Ask
+) -> None:
+    words = ["-m", *tracked_overrides, *LONG, "steps=1500", "seed=1,2", "hydra.launcher.n_jobs=1"]
+    leader = start(words, tmp_path)
+    until(lambda: has_checkpoint(tmp_path, 0), leader)
+    sweep = the_sweep(tmp_path)
+    for pid in (leader.pid, pid_of(tmp_path, 0)):
+        os.kill(pid, signal.SIGKILL)
+    leader.wait()
+    both = [start(["-m", "--resume", str(sweep)], tmp_path) for _ in range(2)]
+    ended = {process.pid: finish(process) for process in both}
+    (winner,) = [pid for pid, (code, _, _) in ended.items() if code == 0]
+    ((code, out, err),) = [told for pid, told in ended.items() if pid != winner]
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert f"{sweep}: another process leads this sweep (process {winner} on " in err
+    assert "2 of 2 finished" in ended[winner][1]
+    assert [owner["owner"]["pid"] for owner in _owners(sweep)] == [leader.pid, winner]
+    agree(sweep, ask)
+
+
+@pytest.mark.slow
+def test_sigterm_ends_a_sweep_that_goes_on_where_it_was(tmp_path: Path, tracked_overrides: list[str], ask: Ask) -> None:
+    words = ["-m", *tracked_overrides, *LONG, "steps=1500", "seed=1,2,3", "hydra.launcher.n_jobs=2"]
+    leader = start(words, tmp_path)
+    until(lambda: has_checkpoint(tmp_path, 0) and has_checkpoint(tmp_path, 1), leader)
+    sweep = the_sweep(tmp_path)
+    leader.send_signal(signal.SIGTERM)
+    code, out, err = finish(leader)
+    assert code == 130 and "0 of 3 finished" in out, err
+    agree(sweep, ask)
+    rows = ledger.load(sweep).rows
+    assert [(row.state, row.fault) for row in rows] == [("KILLED", "stopped")] * 2 + [("WAITING", None)]
+    stopped = [int(re.search(r"stopped by SIGTERM at step (\d+)", str(row.reason))[1]) for row in rows[:2]]  # type: ignore[index]
+    code, out, err = finish(start(["-m", "--resume", str(sweep)], tmp_path))
+    assert code == 0 and "3 of 3 finished" in out, err
+    agree(sweep, ask)
+    for row, step in zip(rows, stopped, strict=False):  # not from the last checkpoint of the timetable: from that step
+        assert f"resumed at step {step}\n" in (row.dir / "run.log").read_text()
+
+
+@pytest.mark.slow
+def test_sigterm_lets_jobs_keep_their_state_and_grace_ends(
+    tmp_path: Path, tracked_overrides: list[str], ask: Ask
+) -> None:
     (tmp_path / "mylab.py").write_text(
         "import signal, torch\n"
         "def deaf(a, b):\n"
@@ -136,7 +187,7 @@ def test_sigterm_lets_jobs_keep_their_state_and_grace_ends(tmp_path: Path, small
         "    return (a - b).abs().mean()\n"
     )
     own = ["+terms.fit.own=mylab.mine,mylab.deaf", "+scales.own=1", "hydra.launcher.grace_s=3"]
-    words = ["-m", *small_overrides, *LONG, *own, "steps=100000", "hydra.launcher.n_jobs=2"]
+    words = ["-m", *tracked_overrides, *LONG, *own, "steps=100000", "hydra.launcher.n_jobs=2"]
     leader = start(words, tmp_path)
     until(lambda: has_checkpoint(tmp_path, 0) and has_checkpoint(tmp_path, 1), leader)
     sweep = the_sweep(tmp_path)
@@ -148,6 +199,7 @@ def test_sigterm_lets_jobs_keep_their_state_and_grace_ends(tmp_path: Path, small
     kept, deaf = ledger.load(sweep).rows
     assert (kept.state, kept.fault, deaf.state, deaf.fault) == ("KILLED", "stopped", "KILLED", "killed")
     assert [json.loads((row.dir / "run.json").read_text())["status"] for row in (kept, deaf)] == ["KILLED", "KILLED"]
+    agree(sweep, ask)
     # What is frozen is what goes on: the user's module is another by now, and said to be.
     (tmp_path / "mylab.py").write_text("raise RuntimeError('half edited')\n")
     code, out, err = finish(start(["-m", "--resume", str(sweep)], tmp_path))
@@ -157,7 +209,7 @@ def test_sigterm_lets_jobs_keep_their_state_and_grace_ends(tmp_path: Path, small
 
 @pytest.mark.slow
 def test_a_job_without_memory_is_tried_in_smaller_parts_and_costs_no_other(
-    tmp_path: Path, small_overrides: list[str]
+    tmp_path: Path, tracked_overrides: list[str], ask: Ask
 ) -> None:
     (tmp_path / "mylab.py").write_text(
         "import torch\n"
@@ -172,22 +224,26 @@ def test_a_job_without_memory_is_tried_in_smaller_parts_and_costs_no_other(
     )
     own = ["+terms.fit.own=mylab.hungry,mylab.greedy,mylab.mine", "+scales.own=1", "hydra.launcher.memory_gb=4"]
     short = ["steps=3", "batch_size=16", "checkpoint_every=0", "runtime.reach=warn"]
-    code, out, _ = finish(start(["-m", *small_overrides, *LONG, *own, *short], tmp_path))
+    code, out, _ = finish(start(["-m", *tracked_overrides, *LONG, *own, *short], tmp_path))
     hungry, greedy, mine = ledger.load(the_sweep(tmp_path)).rows
     assert code == 1 and "2 of 3 finished" in out
     assert (hungry.state, hungry.attempt, hungry.memory_halvings) == ("FINISHED", 2, 1)
     assert (greedy.state, greedy.fault, greedy.attempt) == ("FAILED", "out of memory", 2)
     assert (mine.state, mine.attempt) == ("FINISHED", 1)
+    agree(the_sweep(tmp_path), ask)
+    assert [folder.name for folder, of in records(the_sweep(tmp_path)).items() if of.get("superseded")] == ["0"]
     config = (hungry.dir / "config.yaml").read_text()
     assert "accumulate: 2" in config and "batch_size: 16" in config
     assert "job 1 FAILED: " in out and "out of memory" not in out.partition("job 1 FAILED: ")[0]
 
 
 @pytest.mark.slow
-def test_a_search_whose_leader_is_killed_goes_on_to_its_total(tmp_path: Path, small_overrides: list[str]) -> None:
+def test_a_search_whose_leader_is_killed_goes_on_to_its_total(
+    tmp_path: Path, tracked_overrides: list[str], ask: Ask
+) -> None:
     own = ["hydra/sweeper=search", "objective=[val/squared_error]", "optimizer.lr=tag(log,interval(1e-4,1e-1))"]
     more = ["hydra.sweeper.n_trials=4", "hydra.launcher.n_jobs=2", "steps=600"]
-    words = ["-m", *small_overrides, *LONG, *own, *more, "val_every=100"]
+    words = ["-m", *tracked_overrides, *LONG, *own, *more, "val_every=100"]
     leader = start(words, tmp_path)
     until(lambda: has_checkpoint(tmp_path, 0) and has_checkpoint(tmp_path, 1), leader)
     for pid in (leader.pid, pid_of(tmp_path, 0)):
@@ -197,7 +253,7 @@ def test_a_search_whose_leader_is_killed_goes_on_to_its_total(tmp_path: Path, sm
     code, out, err = finish(start(["-m", "--resume", *words[1:]], tmp_path))
     assert code == 0 and "4 of 4 finished" in out, err
     sweep = the_sweep(tmp_path)
-    agree(sweep)
+    agree(sweep, ask)
     rows = ledger.load(sweep).rows
     assert [row.job for row in rows] == [0, 1, 2, 3]
     values = [series(row.dir, "val/squared_error")[-1][1] for row in rows]
@@ -210,3 +266,68 @@ def test_a_search_whose_leader_is_killed_goes_on_to_its_total(tmp_path: Path, sm
     study = optuna.load_study(study_name=ledger.load(sweep).id, storage=storage)  # as Optuna's own dashboard opens it
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 4
     assert [trial.value for trial in study.trials] == pytest.approx(values)
+
+
+# Fills the disk that it runs on at its thirtieth call, once.
+FILLER = """
+from pathlib import Path
+calls = 0
+def calm(output, target):
+    return (output - target).abs().mean()
+def mild(output, target):
+    return (output - target).abs().mean()
+def fill(output, target):
+    global calls
+    calls += 1
+    mark = Path(MARK)
+    if calls == 30 and not mark.exists():
+        mark.touch()
+        with open("filler", "wb", buffering=0) as file:
+            for size in (2**20, 1):
+                try:
+                    while True:
+                        file.write(bytes(size))
+                except OSError:
+                    pass
+    return (output - target).abs().mean()
+"""
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, 120 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=120m", "none", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"may not mount a file system here: {mounted.stderr.decode().strip()}")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a tmpfs")
+def test_a_full_disk_costs_what_ran_and_nothing_that_was_done(
+    tmp_path: Path, small_disk: Path, tracked_overrides: list[str]
+) -> None:
+    (small_disk / "mylab.py").write_text(FILLER.replace("MARK", repr(str(tmp_path / "mark"))))
+    small = [word for word in tracked_overrides if not word.startswith("tracker.uri=")]  # the store is on that disk too
+    own = ["+terms.fit.own=mylab.calm,mylab.fill,mylab.mild", "+scales.own=1", "seed=1", "steps=200"]
+    code, out, err = finish(start(["-m", *small, *LONG, *own], small_disk))
+    assert code == 1, out + err
+    sweep, ask = the_sweep(small_disk), sqlite_store(small_disk / "mlflow.db")
+    assert "1 of 3 finished" in out, out + err
+    done, filled, after = ledger.load(sweep).rows
+    assert [row.state for row in (done, filled, after)] == ["FINISHED", "FAILED", "FAILED"], out
+    assert filled.fault == "disk full", out
+    told = [re.search(rf"^job {job} FAILED: (.*)", out, re.MULTILINE) for job in (1, 2)]
+    assert all(said is not None and re.search("No space left|disk full|no room", said[1]) for said in told), out
+    kept = {path: path.read_bytes() for path in (done.dir / "checkpoints").iterdir()}
+    (small_disk / "filler").unlink()
+    code, out, err = finish(start(["sweep", "retry", str(sweep)], small_disk))
+    assert code == 0 and "3 of 3 finished" in out, out + err
+    agree(sweep, ask)
+    assert {path: path.read_bytes() for path in (done.dir / "checkpoints").iterdir()} == kept
+    assert [row.attempt for row in ledger.load(sweep).rows] == [1, 1, 1]

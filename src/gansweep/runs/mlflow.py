@@ -175,6 +175,8 @@ class MlflowRun:
                     refused.append(f"param {param.key}: {error}")
 
     def _on_resume(self, entry: dict[str, Any], refused: list[str]) -> None:
+        with contextlib.suppress(Refused), self._calls():  # why it stopped, where that was said
+            self.client.delete_tag(self._run_id, "gansweep.reason")
         with self._calls():
             self.client.update_run(self._run_id, status="RUNNING")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gansweep.runs.liveness import GONE
 from gansweep.runs.rundir import is_run_dir, update
 from gansweep.sweep import faults, ledger
 from gansweep.sweep.freeze import frozen_point
@@ -28,6 +29,9 @@ def settle(row: Row, reason: str, fault: str = faults.GONE) -> Row:
         facts |= {"run_id": run.id, "losses": losses_of(row.dir)}
         if run.status in (FINISHED, FAILED):  # it had ended, and was killed while it said so
             facts |= {"state": run.status, "reason": run.record.get("reason"), "fault": None}
+        elif run.record["pid"] == (row.owner or {}).get("pid") and run.record.get("reason") not in (None, GONE):
+            # It had been stopped, had kept its state, and was killed while it waited for the tracker.
+            facts |= {"reason": run.record["reason"], "fault": faults.STOPPED}
     ledger.append(row.sweep_dir, {"kind": "state", "job": row.job, **facts})
     return row_of(row)
 
@@ -72,7 +76,10 @@ def prune(row: Row, reason: str) -> Row:
 
 
 def _tag(row: Row, key: str, value: str) -> None:
+    from gansweep.runs.launch import start_sender
     from gansweep.runs.store import open_run
     from gansweep.runs.tracker import note
 
-    note(open_run(row.dir), {}, 0, tags={key: value})
+    run = open_run(row.dir)
+    note(run, {}, 0, tags={key: value})
+    start_sender(run)  # its own has ended with it
