@@ -5,14 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from gansweep.config.settings import TrackerSettings
-from gansweep.sweep import ledger, report, written
+from gansweep.sweep import ledger, outcome, report, written
 from gansweep.sweep.board import Board
+from gansweep.sweep.space import Axis
 
 
 def begun(directory: Path, jobs: int = 3) -> ledger.Sweep:
@@ -91,3 +94,20 @@ def test_a_job_that_is_given_up_is_not_told_as_killed_first(
         "job 0: PRUNED: given up",
         "job 1: KILLED: stopped by SIGTERM at step 6",
     ]
+
+
+def test_a_look_at_a_search_over_seeds_imports_nothing_heavy(tmp_path: Path) -> None:
+    directory = tmp_path / "multirun" / "2026-11-22" / "12-00-00"
+    directory.mkdir(parents=True)
+    finished(directory)
+    outcome.save(directory, [outcome.Objective("fit/l1", False)], [Axis("scales.l1", 1.0, 9.0)])
+    heavy = {"torch", "mlflow", "optuna", "matplotlib", "scipy", "numpy", "hydra", "pydantic"}
+    code = (
+        "import sys; from gansweep.cli import main; code = main(['sweep', 'status', *sys.argv[1:]]); "
+        f"print(sorted({heavy} & set(sys.modules)), file=sys.stderr); sys.exit(code)"
+    )
+    for words in ([], ["--json"]):
+        command = [sys.executable, "-c", code, *words]
+        said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+        assert (said.returncode, said.stderr.strip()) == (0, "[]")
+        assert "fit/l1" in said.stdout
