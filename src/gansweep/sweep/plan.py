@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -194,6 +195,8 @@ def _total(
         "disk_bytes": sum(kept),
         "disk_bytes_of_a_run": [min(kept), max(kept)],
         "checkpoints_of_a_run": [min(own.files for own in needs), max(own.files for own in needs)],
+        "load": os.getloadavg()[0],
+        "cores": os.cpu_count() or 1,
         "disk_free_bytes": shutil.disk_usage(folder).free,
     }
 

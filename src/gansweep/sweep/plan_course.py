@@ -28,18 +28,14 @@ _LOOKED_AT = 5000
 
 @dataclass(frozen=True)
 class Course:
-    """One point: its number, name, overrides as given, settings, and its system on the meta device."""
+    """One point: its number, name, overrides as given, settings, its system on the meta device, its timetable."""
 
     number: int
     name: str
     typed: tuple[str, ...]
     settings: Settings
     system: System
-
-    @cached_property
-    def plan(self) -> Timetable:
-        """The timetable."""
-        return timetable(self.settings, self.system)
+    plan: Timetable
 
     @cached_property
     def knobs(self) -> Knobs:
@@ -94,15 +90,19 @@ class Course:
 
 
 def courses(jobs: Sequence[Job]) -> list[Course]:
-    """Return the points of checked jobs; the networks of one model are built once."""
+    """Return the points of checked jobs; the networks of one model are built once, so is its timetable."""
     systems: dict[str, System] = {}
+    plans: dict[str, Timetable] = {}
     found = []
     for job in jobs:
         model = job.settings.model.model_dump_json()
         if model not in systems:
             with torch.device("meta"):
                 systems[model] = build_system(job.settings)
-        found.append(Course(job.number, job.name, job.overrides, job.settings, systems[model]))
+        schedule = model + job.settings.schedule.model_dump_json(exclude={"curves"})
+        if schedule not in plans:
+            plans[schedule] = timetable(job.settings, systems[model])
+        found.append(Course(job.number, job.name, job.overrides, job.settings, systems[model], plans[schedule]))
     return found
 
 

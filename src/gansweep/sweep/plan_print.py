@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
+from gansweep.config.naming import unnamed
 from gansweep.sweep.plan_points import listed
 from gansweep.tables import console, number, print_table
 
@@ -40,10 +42,12 @@ def print_plan(plan: Mapping[str, Any]) -> None:
         _say("nothing was started and nothing was made", "dim")
 
 
-def _say(text: str, style: str = "") -> None:
-    """Print a line that folds with the window and keeps its indent; a pipe gets it whole."""
+def _say(text: str, style: str = "", hang: int = 2) -> None:
+    """Print a line; in a window it is folded at words, later lines `hang` letters in; a pipe gets it whole."""
     out = console()
-    out.print(Text(text, style=style), soft_wrap=not out.is_terminal)
+    lines = textwrap.wrap(text, out.width, subsequent_indent=" " * hang) if out.is_terminal else [text]
+    for line in lines:
+        out.print(Text(line, style=style), soft_wrap=True)
 
 
 def _print_points(points: Sequence[Mapping[str, Any]], follow: Mapping[str, str]) -> None:
@@ -62,8 +66,9 @@ def _print_points(points: Sequence[Mapping[str, Any]], follow: Mapping[str, str]
         _say(f"also varied: {', '.join(keys[_MOST_COLUMNS:])}")
     if follow:
         equal = [f"{key} (as {whom})" for key, whom in follow.items() if whom]
-        others = [key for key, whom in follow.items() if not whom]
-        _say("these follow: " + _few([*equal, *others]), "dim")
+        others = [key for key, whom in follow.items() if not whom and not unnamed(key)]
+        said = _few([*equal, *others])
+        _say(f"what follows from these: {said}", "dim")
 
 
 def _print_search(search: Mapping[str, Any], first: Mapping[str, Any]) -> None:
@@ -84,14 +89,17 @@ def _print_curves(curves: Mapping[str, Any], count: int) -> None:
     """Print a table of what changes, rates and turns always, and a line of what stays as it is."""
     constant: list[str] = []
     rows: dict[str, list[tuple[str, Sequence[float]]]] = {}
+    here = curves["points"]
     for label, own in _merged(curves["knobs"]).items():
-        still = all(len(set(row["values"])) == 1 for row in own)
-        if still and label.startswith("scale"):
-            numbers = [number(row["values"][0]) for row in own]
-            constant.append(f"{label.partition(' ')[2]}: {_or(numbers)}")
+        every = sorted(point for row in own for point in row["points"]) == sorted(here)
+        if all(len(set(row["values"])) == 1 for row in own) and label.startswith("scale"):
+            numbers = _or([number(row["values"][0]) for row in own])
+            of = "" if every else f" ({listed([point for row in own for point in row['points']], count)})"
+            constant.append(f"{label.partition(' ')[2]}{of}: {numbers}")
         else:
-            rows[label] = [(listed(row["points"], count) if len(own) > 1 else "", row["values"]) for row in own]
-    several = any(len(own) > 1 for own in rows.values())
+            whole = every and len(own) == 1
+            rows[label] = [("" if whole else listed(row["points"], count), row["values"]) for row in own]
+    several = any(who for own in rows.values() for who, _ in own)
     where = "" if len(curves["points"]) == count else f", {listed(curves['points'], count)}"
     steps = [f"{step:,}" for step in curves["at"]]
     table = _plain_table(f"at step{where}", *(["of"] if several else []), *steps)
@@ -161,21 +169,29 @@ def _print_prediction(trials: Sequence[Mapping[str, Any]], total: Mapping[str, A
         run = in_time(most) if most <= 1.05 * least else f"{in_time(least)} to {in_time(most)}"
         on = "the GPU" if trial["device"] != "cpu" else "the CPU"
         _say(f"{who}predicted from {trial['steps_tried']} trial steps on {on}:", "bold")
-        _say(f"  time    {in_time(trial['step_s'])} a step, {run} a run, and {in_time(trial['start_s'])} to begin")
+        _say(
+            f"  time    {in_time(trial['step_s'])} a step, {run} a run, and {in_time(trial['start_s'])} to begin",
+            hang=10,
+        )
         step = "more than there is" if trial["step_bytes"] is None else in_bytes(trial["step_bytes"])
         parts = f"weights and moments {in_bytes(trial['kept_bytes'])}, a step {step}"
         own = f", the process {in_bytes(trial['process_bytes'])}" if trial["device"] == "cpu" else ""
         free = in_bytes(trial["free_bytes"])
-        _say(f"  memory  {in_bytes(trial['memory_bytes'])} a job ({parts}{own}); {free} free")
+        _say(f"  memory  {in_bytes(trial['memory_bytes'])} a job ({parts}{own}); {free} free", hang=10)
+    if len(trials) > 1:
+        _say("all together:", "bold")
     low, high = total["disk_bytes_of_a_run"]
     run = in_bytes(high) if low == high else f"{in_bytes(low)} to {in_bytes(high)}"
     files = total["checkpoints_of_a_run"][1]
     kept = f"{files} checkpoint{'s' if files > 1 else ''}"
     every = f", {in_bytes(total['disk_bytes'])} in all" if total["runs"] > 1 else ""
-    _say(f"  disk    {run} a run ({kept} and the rest){every}; {in_bytes(total['disk_free_bytes'])} free")
+    _say(f"  disk    {run} a run ({kept} and the rest){every}; {in_bytes(total['disk_free_bytes'])} free", hang=10)
     if total["runs"] > 1:
-        _say(f"  in all  {_in_all(total)}")
-    _say("  Held-out losses, grids, checkpoints and scores come on top, and other work on the machine.", "dim")
+        _say(f"  in all  {_in_all(total)}", hang=10)
+    _say("  Times are predictions: held-out losses, grids, checkpoints and scores come on top.", "dim")
+    if total["load"] > total["cores"]:
+        load = f"load {total['load']:.1f} on {total['cores']} cores"
+        _say(f"  Other work was on this machine ({load}): without it steps are faster.", "dim")
 
 
 def _in_all(total: Mapping[str, Any]) -> str:

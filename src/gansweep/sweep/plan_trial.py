@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import psutil
 import torch
@@ -19,7 +20,7 @@ from gansweep.config.settings import Settings
 from gansweep.data import open_data
 from gansweep.engine.distributed import World
 from gansweep.engine.drive import Gauge
-from gansweep.engine.schedule import Group
+from gansweep.engine.schedule import Group, Timetable
 from gansweep.learner import Learner, build_learner, open_drive, refuse_unreached
 from gansweep.preflight import available_bytes, refuse_too_large_a_step, step_bytes
 from gansweep.sweep.plan_course import Course
@@ -39,7 +40,7 @@ Steps = tuple[Group, ...]
 
 @dataclass(frozen=True)
 class Trial:
-    """What was found in trying one structure: networks, batch, precision, timetable.
+    """What was found in trying one structure: networks, batch, precision, phases that have turns.
 
     `pictures` to learn from, `steps_per_epoch` in whole batches; `tried` steps, each kind's median in `seconds`;
     `start_s` from opened data to the first step; bytes that live on with the networks (`kept_bytes`: weights, moments,
@@ -72,13 +73,14 @@ class Trial:
         return course.settings.steps * sum(share * self.seconds.get(kind, worst) for kind, share in shares.items())
 
 
-def structure(settings: Settings) -> str:
-    """Return what of the settings decides how long a step takes and what it needs, as text."""
+def structure(course: Course) -> str:
+    """Return what of a point decides how long its kinds of steps take and what they need, as text."""
+    settings = course.settings
     found = settings.model_dump(mode="json", exclude={*_IDLE, *_IDLE_STEPS})
     found["scales"] = sorted(term for term, value in settings.scales.items() if value is not None)
     found["model"].pop("knobs")
     found["model"].pop("warm_start")
-    found["schedule"].pop("curves")
+    found["schedule"] = {"groups": settings.schedule.groups, "active": sorted(course.charged)}
     for rates in (found["optimizer"], *(own for own in found["optimizer"].values() if isinstance(own, dict))):
         for key in ("lr", "betas", "eps", "alpha"):
             rates.pop(key, None)
@@ -87,16 +89,17 @@ def structure(settings: Settings) -> str:
 
 def kinds(course: Course) -> dict[Steps, float]:
     """Return the different steps of a run and the share of each, counted in blocks where the run is long."""
-    return _kinds(course.plan.at, course.settings.steps)
+    return _kinds(course.plan, course.settings.steps)
 
 
-def _kinds(at: Callable[[int], Steps], steps: int) -> dict[Steps, float]:
+@lru_cache(maxsize=1024)
+def _kinds(plan: Timetable, steps: int) -> dict[Steps, float]:
     if steps <= _WALKED:
         looked: list[int] = list(range(steps))
     else:
         block = _WALKED // 20
         looked = [first + n for first in range(0, steps - block + 1, (steps - block) // 19) for n in range(block)]
-    counted = Counter(at(step) for step in looked)
+    counted = Counter(plan.at(step) for step in looked)
     return {kind: number / len(looked) for kind, number in counted.most_common()}
 
 
@@ -107,7 +110,7 @@ def trials(courses: Sequence[Course], threads: int | None, gauge: Callable[[], G
     """
     groups: dict[str, list[Course]] = {}
     for course in courses:
-        groups.setdefault(structure(course.settings), []).append(course)
+        groups.setdefault(structure(course), []).append(course)
     process = psutil.Process().memory_info().rss
     found = []
     for group in groups.values():
