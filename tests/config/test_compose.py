@@ -51,6 +51,12 @@ WRONG = [
     (["~scales.l9"], "scales.l9: no such key"),
     (["~scales.l1"], "~scales.l1: other keys refer to it; write scales.l1=null"),
     (["hydra/launcher=pol"], "hydra/launcher=pol: no such choice; did you mean 'pool'?"),
+    (["hydra.launcher.njobs=2"], "hydra.launcher.njobs: no such key; did you mean 'n_jobs'?"),
+    (
+        ["hydra/sweeper=search", "hydra.sweeper.prunner=asha"],
+        "hydra.sweeper.prunner: no such key; did you mean 'pruner'?",
+    ),
+    (["hydra.lancher.n_jobs=2"], "hydra.lancher: no such key; did you mean 'launcher'?"),
     (["model=null"], "model=null: a group needs a choice; choices: "),
     (["steps=3", "scales=null"], "scales=null: a group needs a choice; choices: "),
     (["data=folder", "data.path=~/a,~/b"], "'data.path=~/a,~/b': ~ is the shell's word for your home; write the whole"),

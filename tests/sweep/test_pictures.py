@@ -69,6 +69,8 @@ def test_values_lie_where_their_scale_says() -> None:
     assert [text for _, text in log.marks()] == ["10", "1000", "100"]
     assert Scale("x", 2.0, 6.0).at(3.0) == 0.25 and Scale("x", 2.0, 6.0, reversed=True).at(3.0) == 0.75
     assert Scale("x", 5.0, 5.0).marks() == [(0.5, "5")]
+    near = [text for _, text in Scale("x", 1334.001, 1334.009).marks()]
+    assert len(set(near)) == len(near) and near[:2] == ["1334.001", "1334.009"]
     named = of_axis(ALONG[0])
     low, high = (named.of_text(text) for text in ("adam", "rmsprop"))
     assert 0 < low < 0.2 and low + high == pytest.approx(1) and named.of_text("gone") == low

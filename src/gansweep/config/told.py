@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from gansweep.config.compose import Session
 
 
+# Keys of Hydra's own that a request may set.
+_HYDRAS = ("launcher", "sweeper", "run", "sweep", "job", "searchpath", "verbose", "hydra_logging", "job_logging")
+
+
 def unreadable(text: str) -> str:
     """Tell that one override does not parse: an equals sign is missing, or something wants quoting."""
     if "=" not in text or text.startswith("="):
@@ -103,6 +107,10 @@ def _unknown_key(key: str, overrides: Sequence[str], session: Session) -> str:
     rest = [line for line in overrides if line.lstrip("+~").partition("=")[0] != key]
     base = session.raw(rest) or session.raw([]) or {}
     path = key.split(".")
+    if path[0] == "hydra" and len(path) > 1 and path[1] not in _HYDRAS:
+        return f"hydra.{path[1]}: no such key{nearest(path[1], _HYDRAS)}"
+    if path[0] == "hydra" and len(path) == 3 and path[1] in ("launcher", "sweeper"):
+        return f"{key}: no such key{nearest(path[2], set(session.plugin(path[1], rest)) - {'_target_'})}"
     for depth in range(1, len(path) + 1):
         parent = select(base, path[: depth - 1]) if depth > 1 else base
         if not isinstance(parent, Mapping):

@@ -53,7 +53,8 @@ class Scale:
             return [(self.of_text(name), _cut(name)) for name in self.named]
         ends = [self.low, self.high]
         inner = [value for value in self._values() if all(abs(self.at(value) - self.at(end)) > _APART for end in ends)]
-        return [(self.at(value), f"{value:.4g}") for value in dict.fromkeys([*ends, *inner])]
+        shown = list(dict.fromkeys([*ends, *inner]))
+        return list(zip(map(self.at, shown), _told_apart(shown), strict=True))
 
     def _values(self) -> list[float]:
         from matplotlib.ticker import MaxNLocator
@@ -66,6 +67,16 @@ class Scale:
         ticks = MaxNLocator(nbins=_MARKS, integer=whole and self.high - self.low > 1).tick_values(self.low, self.high)
         slack = 1e-9 * (self.high - self.low)
         return [float(tick) for tick in ticks if self.low - slack <= tick <= self.high + slack]
+
+
+def _told_apart(values: Sequence[float]) -> list[str]:
+    """Return values in words, with as many digits as keep them apart."""
+    words: list[str] = []
+    for digits in range(4, 16):
+        words = [f"{value:.{digits}g}" for value in values]
+        if len(set(words)) == len(values):
+            break
+    return words
 
 
 def _decades(low: float, high: float) -> list[float]:
