@@ -72,7 +72,7 @@ def _print_points(points: Sequence[Mapping[str, Any]], follow: Mapping[str, str]
 
 
 def _print_search(search: Mapping[str, Any], first: Mapping[str, Any]) -> None:
-    pruner = "no pruner" if search["pruner"] == "none" else f"pruner {search['pruner']}"
+    pruner = "no pruner" if search["pruner"] == "none" else f"pruner {search['pruner']}, which ends some runs earlier"
     _say(f"a search of {search['points']} points for {', '.join(search['objective'])}", "bold")
     _say(f"sampler {search['sampler']}, {pruner}; what follows is told of its first point, {first['name']}")
     table = _plain_table("key", "range")
@@ -214,7 +214,9 @@ def in_time(seconds: float) -> str:
 
 
 def in_bytes(count: int) -> str:
-    """Return bytes in MiB or GiB."""
+    """Return bytes in KiB, MiB or GiB."""
+    if count < 2**20:
+        return f"{count / 2**10:.0f} KiB"
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
