@@ -131,9 +131,19 @@ def test_a_failed_job_and_one_that_is_not_finite_are_no_values(tmp_path: Path) -
     for values in (None, [math.nan], [math.inf]):
         number, _ = search.ask({})
         search.tell(number, values)
-        search.tell(number, [1.0])  # told once is told
+        search.tell(number, None)  # told once is told
     assert [trial.state.name for trial in search.study.trials] == ["FAIL"] * 3
-    assert search.best() == []
+    assert search.best() == [] and search.lacks(1)
+    # The second is tried again and gives a value: a trial more, of the same job.
+    for values in (None, [math.nan], [1.0], [2.0]):
+        search.tell(1, values)
+    assert [trial.state.name for trial in search.study.trials] == ["FAIL"] * 3 + ["COMPLETE"]
+    assert search.study.trials[3].params == search.study.trials[1].params
+    assert search.best() == [1] and not search.lacks(1) and search.lacks(0)
+    number, _ = search.ask({})
+    search.tell(number, [0.5])
+    search.tell(number, [0.1])
+    assert search.best() == [number] and search.study.best_value == 0.5
 
 
 @pytest.mark.parametrize(

@@ -163,10 +163,8 @@ def resume_search(directory: Path, seeker: Seeker, first: Settings, as_is: bool)
     return lead(directory, frozen_point(directory, FIRST), lambda row: row.state == KILLED, seeker)
 
 
-def retry(directory: Path, numbers: Sequence[int]) -> int:
-    """Run the jobs that failed once more (all, or those of `numbers`), each going on from its last checkpoint."""
-    from gansweep.sweep.freeze import frozen_point
-
+def to_retry(directory: Path, numbers: Sequence[int]) -> set[int]:
+    """Return the jobs that failed or were killed (of `numbers`, where there are any); UserError where none did."""
     sweep = ledger.load(directory)
     known = {row.job: row for row in sweep.rows}
     for number in numbers:
@@ -179,8 +177,7 @@ def retry(directory: Path, numbers: Sequence[int]) -> int:
     chosen = [row for row in sweep.rows if row.state in (FAILED, KILLED) and (not numbers or row.job in numbers)]
     if not chosen:
         raise UserError(f"{directory}: no job of this sweep failed")
-    wanted = {row.job for row in chosen}
-    return lead(directory, frozen_point(directory, chosen[0].job), lambda row: row.job in wanted)
+    return {row.job for row in chosen}
 
 
 def _refuse_other(directory: Path, points: Sequence[tuple[int | str, Settings]]) -> None:

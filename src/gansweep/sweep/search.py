@@ -23,6 +23,8 @@ SAMPLERS = ("tpe", "cmaes", "random", "grid", "qmc")
 PRUNERS = ("none", "asha", "hyperband", "median")
 # How many of the best points importance looks at, at least.
 _BEST_LEAST = 5
+# The job that a trial is of, where that is not the trial's own number.
+_JOB = "job"
 
 
 class Search:
@@ -96,15 +98,35 @@ class Search:
         """Enter how a trial ended: with these values of the objectives, pruned, or (None) without any."""
         from optuna.trial import TrialState
 
-        if self.told(number):
-            return
         trial = self._trial(number)
+        if self.told(number):
+            self._amend(trial, values)
+            return
         state = TrialState.COMPLETE
         if pruned or values is None or not all(map(math.isfinite, values)):
             state, values = TrialState.PRUNED if pruned else TrialState.FAIL, None
         # With its last point a grid asks Optuna's own loop to stop, and there is none; the end is entered.
         with contextlib.suppress(RuntimeError):
             self.study.tell(trial, values, state=state)
+
+    def _amend(self, failed: Any, values: Sequence[float] | None) -> None:
+        """Enter what a job gave that had failed and was tried again: a trial's end stands, so it is a trial more."""
+        from optuna.trial import create_trial
+
+        if not self.lacks(failed.number) or values is None or not all(map(math.isfinite, values)):
+            return
+        then = self.study._storage.get_trial(failed._trial_id)
+        attributes = {_JOB: failed.number}
+        params, ranges = then.params, then.distributions
+        self.study.add_trial(create_trial(params=params, distributions=ranges, values=values, user_attrs=attributes))
+
+    def lacks(self, number: int) -> bool:
+        """Say whether a trial is entered as failed and no later try of its job is."""
+        from optuna.trial import TrialState
+
+        if self.study._storage.get_trial(self._trial(number)._trial_id).state != TrialState.FAIL:
+            return False
+        return all(trial.user_attrs.get(_JOB) != number for trial in self.study.get_trials(deepcopy=False))
 
     def told(self, number: int) -> bool:
         """Say whether a trial's end is entered already."""
@@ -125,12 +147,13 @@ class Search:
         return len(stale)
 
     def best(self) -> list[int]:
-        """Return the numbers of the best trials: one, or of several objectives those that none beats in every one."""
+        """Return the jobs of the best trials: one, or of several objectives those that none beats in every one."""
         from optuna.trial import TrialState
 
         if not self.study.get_trials(states=(TrialState.COMPLETE,)):
             return []
-        return [trial.number for trial in (self.study.best_trials if len(self.wanted) > 1 else [self.study.best_trial])]
+        trials = self.study.best_trials if len(self.wanted) > 1 else [self.study.best_trial]
+        return [trial.user_attrs.get(_JOB, trial.number) for trial in trials]
 
     def importance(self) -> Weights:
         """Return how much each key mattered for each objective, by PED-ANOVA; nothing from fewer than 10 values.

@@ -126,10 +126,11 @@ class Seeker:
     def ended(self, row: Row) -> None:
         """Tell the study how a job ended; one that may yet be gone on with is left open."""
         assert self.search is not None
-        if self.search.told(row.job):
+        told = self.search.told(row.job)
+        if told and not (row.state == FINISHED and self.search.lacks(row.job)):
             return
         if row.state == FINISHED:
-            if self.sweeper["pruner"] != "none":
+            if self.sweeper["pruner"] != "none" and not told:
                 self._report(row)  # what it logged since the last look: others are held against it
             values = latest(row.dir, [one.name for one in self.search.wanted])
             whole = len(values) == len(self.search.wanted)

@@ -29,7 +29,9 @@ def sweep(words: list[str]) -> int:
         print(conduct.stop(directory))
         return 0
     if words[0] == "retry":
-        return conduct.retry(directory, args.jobs)
+        from gansweep.sweep.again import retry
+
+        return retry(directory, args.jobs)
     from gansweep.sweep.report import facts, print_status
 
     if args.json:
