@@ -11,6 +11,7 @@ gansweep trains and compares GANs and VAEs: each line of a lab journal is one co
   gansweep scores [RUN] [--sweep S]                    scores ranked, those that can be compared; scores retract CARD
   gansweep judge fit data=... name=... | list          a judge of your own, fitted on labelled pictures
   gansweep weights [add FILE | get]                    the weights of the judge inception: what is here, put them here
+  gansweep -m scales.l1=100,600 --plan                 what a sweep would be: points, curves, time, memory, warnings
   gansweep -m --resume [SWEEP]                         go on with a sweep: what is missing, from its checkpoints
   gansweep sweep status|stop|retry [SWEEP]             look at a sweep, stop it, run what failed in it once more
   gansweep resume RUN                                  go on exactly where a run stopped
@@ -39,6 +40,7 @@ step; nothing is written when the request is wrong.
   gansweep train experiment=demo steps=500 note='first try'
   gansweep -m model=vaegan scales.l1=100,600 seed=1,2
   gansweep -m model=vae seeds=4 hydra.launcher.n_jobs=2     every point with four seeds, two jobs at a time
+  gansweep -m model=vae scales.l1=1,2 --plan [--json]       points, curves, time, memory, disk, warnings; starts nothing
   gansweep -m --resume [SWEEP | KEY=VALUE ...]          go on with a sweep that was stopped or killed; the latest
   gansweep -m hydra/sweeper=search 'objective=[val/squared_error]' 'scales.l1=tag(log,interval(10,1000))'   a search
   torchrun --nproc-per-node=4 -m gansweep train model=vaegan batch_size=256             each batch shared by 4 processes
@@ -248,8 +250,10 @@ gansweep sweep retry  [SWEEP [JOB ...]]
 
 SWEEP is a sweep's directory, its id or the beginning of one; without it, the latest in multirun/.
 
-  status   every job: state, last losses, run, log; why those that did not finish did not
-  stop     ask the process that leads it to end: jobs write a checkpoint, and gansweep -m --resume goes on
+  status   every job: state, last losses, run, log; why those that did not finish did not. Of points with several seeds
+           mean and interval, and ties; of a search the best points and how much each key mattered
+  stop     ask the process that leads it to end: jobs write a checkpoint, and gansweep -m --resume goes on. On Slurm,
+           where a sweep may have no leader, jobs that wait are cancelled
   retry    run the jobs that failed (or only those named) once more, each from its last checkpoint
 
 A sweep keeps its record in sweep.jsonl, its settings in points/ and a copy of the code in code/: what a job runs is
