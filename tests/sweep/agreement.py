@@ -84,11 +84,10 @@ def settled(sweep: Path) -> None:
         folder, deadline = path.parent, time.monotonic() + DEADLINE_S
         if json.loads(path.read_text())["tracking"]["kind"] == "none":
             continue
-        while unsent_bytes(folder) or read_state(folder).get("state") != "done":
-            state = read_state(folder)
-            assert alive(state), f"{folder}: nobody sends {unsent_bytes(folder)} bytes of it ({state})"
-            assert time.monotonic() < deadline, state
+        while read_state(folder).get("state") != "done" and alive(read_state(folder)):
+            assert time.monotonic() < deadline, read_state(folder)
             time.sleep(0.05)
+        assert unsent_bytes(folder) == 0, f"{folder}: nobody sends what is left of it ({read_state(folder)})"
         assert not read_state(folder).get("refused"), (folder / "sender.log").read_text()
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from gansweep.runs.launch import read_state
 from gansweep.sweep import ledger
 from gansweep.sweep.objective import series
 from sweep.agreement import Ask, agree, records, sqlite_store
@@ -129,6 +130,20 @@ def test_kill_9_of_a_worker_costs_that_job_alone(tmp_path: Path, tracked_overrid
     agree(sweep, ask)
     assert [row.attempt for row in ledger.load(sweep).rows] == [1, 1]
     assert (sweep / "0" / "run.json").read_bytes() == finished
+
+
+@pytest.mark.slow
+def test_kill_9_of_a_job_s_sender_costs_nothing(tmp_path: Path, tracked_overrides: list[str], ask: Ask) -> None:
+    words = ["-m", *tracked_overrides, *LONG, "steps=600", "seed=1,2"]
+    leader = start(words, tmp_path)
+    until(lambda: has_checkpoint(tmp_path, 0), leader)
+    sweep = the_sweep(tmp_path)
+    until(lambda: "pid" in read_state(sweep / "0"), leader)
+    os.kill(int(read_state(sweep / "0")["pid"]), signal.SIGKILL)
+    code, out, err = finish(leader)
+    assert code == 0 and "2 of 2 finished" in out, err
+    assert "not all of this run is in the tracker yet" in ledger.load(sweep).rows[0].log.read_text()
+    agree(sweep, ask)  # who leads a sweep sends at its end what is left
 
 
 @pytest.mark.slow

@@ -114,6 +114,7 @@ def _warn_of_a_store_for_one_machine(tracker: TrackerSettings) -> None:
 
 def _told(sweep: Sweep, tracker: Any, stopped: bool, seeker: Seeker | None) -> int:
     from gansweep.sweep import report
+    from gansweep.sweep.sync import send_rest
 
     report.print_report(sweep)
     if seeker is not None and seeker.search is not None:
@@ -127,6 +128,7 @@ def _told(sweep: Sweep, tracker: Any, stopped: bool, seeker: Seeker | None) -> i
         print(f"try once more what failed: gansweep sweep retry {here}")
     try:
         report.keep(sweep, tracker, stopped)
+        send_rest(sweep.dir)
     except OSError as error:
         told = refused_by_system(error)
         print(f"gansweep: the table could not be kept in {sweep.dir}: {told}", file=sys.stderr)
