@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gansweep.runs.liveness import GONE
+from gansweep.runs.rundir import SWEEP_FILE
 from gansweep.sweep import faults, ledger
 from gansweep.sweep.endings import prune, requeue, row_of, settle
 from gansweep.sweep.engines import Engine, Worker
@@ -46,6 +47,7 @@ class Pool:
         self._kill_at = float("inf")
         self._stopped_at = self._looked_at = 0.0
         self._refused: OSError | None = None
+        self._read: tuple[int, Sweep] | None = None
 
     def run(self) -> bool:
         """Run until nothing waits and nothing runs; says whether it was stopped before.
@@ -74,10 +76,10 @@ class Pool:
         changed = False
         try:
             changed = self._reap()
-            sweep = ledger.load(self.directory)
+            sweep = self._record()
             may_start = self.stop is None and self._refused is None
             if may_start and self._start(sweep):
-                changed, sweep = True, ledger.load(self.directory)
+                changed, sweep = True, self._record()
             elif not changed and self._nothing_left(may_start):
                 self.look(sweep)
                 return False
@@ -96,9 +98,16 @@ class Pool:
             time.sleep(_TICK_S)
         return True
 
+    def _record(self) -> Sweep:
+        """Return the sweep as it is now; a record that has not grown is not read again, for it only ever grows."""
+        size = (self.directory / SWEEP_FILE).stat().st_size
+        if self._read is None or self._read[0] != size:
+            self._read = (size, ledger.load(self.directory))
+        return self._read[1]
+
     def _nothing_left(self, may_start: bool) -> bool:
         """Say whether this process may go: all is done, or (launcher.wait=false) all is in the engine's queue."""
-        if may_start and self._waiting(ledger.load(self.directory)):
+        if may_start and self._waiting(self._record()):
             return False
         return not self.workers or (self.stop is None and not self.launcher.get("wait", True))
 
@@ -126,7 +135,7 @@ class Pool:
         if self.engine.queues and self.seeker is None:
             room = len(waiting)
         while self.seeker is not None and len(waiting) < room and self.seeker.more(sweep):
-            sweep = ledger.load(self.directory)
+            sweep = self._record()
             waiting = self._waiting(sweep)
         started = self.engine.start(waiting[:room]) if room > 0 and waiting else []
         self.workers += started
