@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import signal
 import stat
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import yaml
 
 from gansweep.config import conf_dir
 from gansweep.errors import Missing, UserError
-from gansweep.sweep import on_slurm
+from gansweep.sweep import on_slurm, slurm_queue
 from gansweep.sweep.engines import MACHINE, RAY, SLURM, kind_of, refuse_launcher
+from gansweep.sweep.ledger import Row
 
 
 def keys(name: str, **changes: Any) -> dict[str, Any]:
@@ -45,6 +47,9 @@ def test_an_absent_engine_is_told_with_the_command_that_installs_it(monkeypatch:
         ("slurm", {"gpus": -1}, "hydra.launcher.gpus=-1"),
         ("slurm", {"time_min": "4h"}, "hydra.launcher.time_min=4h"),
         ("slurm", {"poll_s": -1}, "hydra.launcher.poll_s=-1: a number of seconds"),
+        ("slurm", {"poll_s": 0}, "hydra.launcher.poll_s=0: at least 1"),
+        ("slurm", {"setup": "module load cuda"}, "hydra.launcher.setup=module load cuda: a list"),
+        ("slurm", {"sbatch": None}, "hydra.launcher.sbatch=None: options"),
         ("slurm", {"retries": {"kiled": 1}}, "did you mean 'killed'?"),
         ("ray", {"gpus": "two"}, "hydra.launcher.gpus=two"),
         ("ray", {"n_jobs": 0}, "hydra.launcher.n_jobs=0"),
@@ -93,9 +98,7 @@ def test_a_controller_that_does_not_answer_is_missing_and_a_wrong_request_is_wro
 def test_a_job_is_over_once_slurm_twice_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = tmp_path / "said"
     commands(tmp_path, monkeypatch, squeue=f"cat {said}")
-    queue = on_slurm.Queue(every_s=0)
-    from gansweep.sweep.ledger import Row
-
+    queue = slurm_queue.Queue(0, tmp_path)
     job = on_slurm.Queued(Row(0, [], "", tmp_path), "7_0", queue)
     ends = []
     for answer in ("7_0 PENDING", "7_0 RUNNING", "", "7_0 PENDING", "7_0 RUNNING", "7_0 CANCELLED", "7_0 CANCELLED"):
@@ -103,6 +106,39 @@ def test_a_job_is_over_once_slurm_twice_says_so(tmp_path: Path, monkeypatch: pyt
         ends.append(job.ended())
     assert ends == [None] * 6 + [-15]  # once out of the queue between two states, and back
     said.unlink()  # Slurm gives no answer: nothing is concluded
-    other = on_slurm.Queued(Row(1, [], "", tmp_path), "7_1", on_slurm.Queue(every_s=0))
+    other = on_slurm.Queued(Row(1, [], "", tmp_path), "7_1", slurm_queue.Queue(0, tmp_path))
     assert [other.ended() for _ in range(4)] == [None] * 4
-    assert on_slurm.Queue(0).states() is None
+    assert slurm_queue.Queue(0, tmp_path).states() is None
+    # A leader that resumes then begins nothing twice: what has a ticket is taken for being there.
+    engine = on_slurm.Slurm(tmp_path, keys("slurm"))
+    queued = Row(2, [], "", tmp_path, ticket="7_2")
+    assert engine.adopt(queued) is not None and engine.adopt(Row(3, [], "", tmp_path)) is None
+
+
+def test_what_ended_just_now_is_begun_anew_and_what_is_queued_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands(tmp_path, monkeypatch, squeue="printf '9_0 COMPLETING\\n9_1 PENDING\\n9_2 COMPLETED\\n'")
+    engine = on_slurm.Slurm(tmp_path, keys("slurm"))
+    waiting = [Row(job, [], "", tmp_path, ticket=f"9_{job}") for job in range(4)]
+    assert [engine.adopt(row) is not None for row in waiting] == [False, True, False, False]
+    ending = Row(0, [], "", tmp_path, ticket="9_0", state="RUNNING")
+    assert engine.adopt(ending) is not None  # it has yet to say how it ended
+
+
+def test_an_array_is_as_large_as_the_cluster_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands(tmp_path, monkeypatch, scontrol="echo 'MaxArraySize            = 40'")
+    assert slurm_queue.largest_array() == 40
+    commands(tmp_path, monkeypatch, scontrol="exit 1")
+    assert slurm_queue.largest_array() == 1001
+
+
+def test_many_jobs_are_told_by_few_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands(tmp_path, monkeypatch, scancel='echo "$#" "$1" >> "$0.asked"', squeue="exit 1")
+    engine = on_slurm.Slurm(tmp_path, keys("slurm"))
+    jobs = [on_slurm.Queued(Row(job, [], "", tmp_path), f"5_{job}", engine.queue) for job in range(450)]
+    for job in jobs[:10]:
+        job.state = "RUNNING"
+    engine.tell(jobs, signal.SIGTERM)
+    asked = (tmp_path / "scancel.asked").read_text().split("\n")[:-1]
+    assert asked == ["11 --signal=INT", "200 5_10", "200 5_210", "40 5_410"]

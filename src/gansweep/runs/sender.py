@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -112,6 +113,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--nice", type=int, default=0, help="how much lower a priority to take (0 to 19)")
     options = parser.parse_args(arguments)
     os.nice(options.nice)
+    # Who stops a job on a cluster says so to every process of it; this one ends by itself, when all is sent.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     run_dir: Path = options.run_dir.absolute()
     with filelock.FileLock(run_dir / LOCK_FILE):
         Sender(run_dir).loop()

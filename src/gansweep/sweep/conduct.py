@@ -206,7 +206,7 @@ def stop(directory: Path) -> str:
     import signal
 
     from gansweep.runs.liveness import alive
-    from gansweep.sweep.on_slurm import cancel, in_queue
+    from gansweep.sweep.slurm_queue import cancel, in_queue
 
     sweep = ledger.load(directory)
     if sweep.owner and alive(sweep.owner):
@@ -217,9 +217,9 @@ def stop(directory: Path) -> str:
         os.kill(int((row.owner or {})["pid"]), signal.SIGTERM)
     if running:
         return f"nobody leads sweep {sweep.id}; asked {len(running)} jobs of it to stop"
-    queued = [row for row in sweep.rows if row.ticket is not None and row.state in OPEN and in_queue(row.ticket)]
+    queued = [row for row in sweep.rows if row.ticket is not None and row.state in OPEN and in_queue(row)]
     for row in queued:
-        cancel(row.ticket or "", gently=row.state == RUNNING)
+        cancel([row.ticket or ""], gently=row.state == RUNNING)
     if queued:
         return f"nobody leads sweep {sweep.id}; asked Slurm to stop {len(queued)} jobs of it"
     elsewhere = (sweep.owner or {}).get("host")

@@ -44,6 +44,9 @@ class Engine(Protocol):
     def adopt(self, row: Row) -> Worker | None:
         """Return the job as an earlier leader of the sweep handed it over; None when it has ended or never began."""
 
+    def tell(self, workers: Sequence[Worker], number: signal.Signals) -> None:
+        """Send a signal to several jobs."""
+
     def free(self, worker: Worker) -> None:
         """Note that a job is over."""
 

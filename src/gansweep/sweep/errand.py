@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gansweep.sweep import faults, ledger, on_slurm
+from gansweep.sweep import faults, ledger, slurm_queue
 from gansweep.sweep.endings import row_of, settle
 from gansweep.sweep.ledger import KILLED, OPEN, RUNNING, WAITING, Row
 from gansweep.sweep.spawn import ENDS_WITH, owner, spawn
@@ -35,34 +35,48 @@ class Errand:
 
     def __call__(self) -> str:
         """Run the job to its end; returns the state it is in then."""
+        # Slurm's warning makes submitit call `checkpoint` wherever this process stands: not while it has the record's
+        # lock, then. The job's own process, which the warning is not meant for, inherits this.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
         row = self._row()
         if row.state not in (*OPEN, KILLED):  # it has ended meanwhile
             return row.state
         # Who leads the sweep says stop; a cluster that wants its node back says so to every process, the job's too.
         signal.signal(signal.SIGINT, lambda number, frame: self._ask())
         signal.signal(signal.SIGTERM, lambda number, frame: self._ask(gives_way=True))
+        until = time.monotonic() + self.grace_s
+        while ledger.held(row) and time.monotonic() < until:  # an earlier process of it is still ending
+            time.sleep(_TICK_S)
         before = faults.oom_kills()
-        facts = {"attempt": row.attempt, "memory_halvings": row.memory_halvings}
+        facts = {"attempt": row.attempt, "memory_halvings": row.memory_halvings, "ticket": slurm_queue.this_ticket()}
         ledger.state(row.sweep_dir, row.job, RUNNING, **facts)
-        # Slurm sends its warning to every process of a job; it is meant for this one, and the new one inherits this.
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
-        try:
-            self._process = process = spawn(row, self.told | {ENDS_WITH: str(os.getpid())}, own_group=False)
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR2])
+        cwd = ledger.load(row.sweep_dir).cwd
+        told = self.told | {ENDS_WITH: str(os.getpid())}
+        self._process = process = spawn(row, told, own_group=False, cwd=cwd if cwd.is_dir() else None)
         if self._asked:
             process.terminate()
         ledger.state(row.sweep_dir, row.job, RUNNING, owner=owner(process.pid))
+        self._see_to_its_end(process)
+        row = self._settled(process.wait(), before)
+        if row.state == KILLED and self._gives_way and slurm_queue.requeue_this():
+            ledger.state(row.sweep_dir, row.job, WAITING, why=_GAVE_WAY)
+        return self._row().state
+
+    def _see_to_its_end(self, process: subprocess.Popen[bytes]) -> None:
         try:
             while not _over(process):
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR2])
                 time.sleep(_TICK_S)
+                signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
         except KeyboardInterrupt:  # how Ray asks
             self._ask()
             self._wait()
-        row = self._settled(process.wait(), before)
-        if row.state == KILLED and self._gives_way and on_slurm.requeue_this():
-            ledger.state(row.sweep_dir, row.job, WAITING, why=_GAVE_WAY)
-        return self._row().state
+        except Exception as error:  # submitit's, raised out of the warning's handler
+            row = self._row()
+            if type(error).__name__ == "UncompletedJobError" and row.state == WAITING:
+                why = "its time on the cluster was up, and its requeues (hydra.launcher.requeues) are used up"
+                ledger.state(row.sweep_dir, row.job, KILLED, reason=why, fault=faults.STOPPED)
+            raise
 
     def _settled(self, code: int, oom_kills_before: int) -> Row:
         """Enter the end of a process that did not say itself how it ended; returns the job's row."""
@@ -99,7 +113,8 @@ class Errand:
             self._process.terminate()
 
     def _wait(self) -> None:
-        until = time.monotonic() + self.grace_s
+        # Of the time that is left some is for the record and for being queued again.
+        until = time.monotonic() + max(self.grace_s - 15, self.grace_s / 2)
         while self._process is not None and not _over(self._process):
             if time.monotonic() > until:
                 self._process.kill()

@@ -23,7 +23,7 @@ SHARE = 0.9
 _ASK_WAIT_S = 20.0
 _MIB = 2**20
 # What makes a step larger or smaller; jobs that are alike in this need alike.
-_SHAPES = ("model", "data", "batch_size", "runtime")
+_SHAPES = ("model", "data", "batch_size", "runtime", "optimizer", "terms")
 
 
 def fits(need: int | None, beside: Iterable[int | None], capacity: int, unmeasured: bool) -> bool:
@@ -65,6 +65,7 @@ class Needs:
             except UserError:
                 content = {"job": row.job}
             told = {name: content.get(name) for name in _SHAPES}
+            told["charged"] = sorted(term for term, scale in content.get("scales", {}).items() if scale is not None)
             self._shapes[key] = json.dumps([told, row.memory_halvings], sort_keys=True)
         return self._shapes[key]
 

@@ -125,6 +125,14 @@ def state(directory: Path, job: int, name: str, **facts: Any) -> None:
     append(directory, {"kind": "state", "job": job, "state": name, **facts})
 
 
+def size_bytes(directory: Path) -> int:
+    """Return how long the record is; one that has not grown says what it said. OSError when it is not there."""
+    with (directory / SWEEP_FILE).open("rb") as file:
+        with contextlib.suppress(OSError):  # as in load
+            fcntl.flock(file, fcntl.LOCK_SH)
+        return os.fstat(file.fileno()).st_size
+
+
 def load(directory: Path) -> Sweep:
     """Read the record of the sweep in `directory`; UserError when there is none."""
     path = directory / SWEEP_FILE
@@ -184,7 +192,7 @@ def _enter(row: Row, entry: Mapping[str, Any]) -> None:
     row.state = entry["state"]
     if row.state in OPEN:
         row.reason = row.fault = None
-    for name in ("attempt", "owner", "run_id", "reason", "fault", "memory_halvings", "place", "losses"):
+    for name in ("attempt", "owner", "run_id", "reason", "fault", "memory_halvings", "place", "ticket", "losses"):
         if name in entry:
             setattr(row, name, entry[name])
     if row.state != RUNNING:
@@ -208,13 +216,18 @@ def runs(row: Row) -> bool:
     Of a job in a cluster's queue the cluster is asked.
     """
     if row.ticket is not None:
-        from gansweep.sweep.on_slurm import in_queue
+        from gansweep.sweep.slurm_queue import in_queue
 
-        known = in_queue(row.ticket)
+        known = in_queue(row)
         if known is not None:
             return known
     if row.owner is not None and row.owner.get("host") != platform.node():
         return _writes(row)
+    return held(row)
+
+
+def held(row: Row) -> bool:
+    """Say whether a process of the job holds its mark: one here, or wherever locks of files reach."""
     try:
         file = os.open(row.log.with_suffix(".running"), os.O_RDWR)
     except OSError:  # it was never started

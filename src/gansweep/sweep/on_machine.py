@@ -62,6 +62,7 @@ class Machine:
         self._needs, self._running = Needs(directory), list[Process]()
         self._free_here = free_here()
         devices = {slot.device for slot in self.slots if slot.device is not None}
+        self._devices = len(devices)
         self._capacities = capacities(devices) if len(self.slots) > len(devices) > 0 else {}
 
     def room(self, taken: int) -> int:
@@ -71,6 +72,8 @@ class Machine:
     def start(self, rows: Sequence[Row]) -> list[Worker]:
         """Start the first of the jobs in a slot whose device can be had, and has room for it."""
         row = rows[0]
+        if ledger.held(row):  # an earlier process of it is still ending
+            return []
         slot = next((slot for slot in self.slots if self._fits(row, slot) and slot.take()), None)
         if slot is None:
             return []
@@ -94,8 +97,8 @@ class Machine:
     def _fits(self, row: Row, slot: Slot) -> bool:
         """Say whether the memory of the slot's device holds one more such job beside those of this sweep on it."""
         beside = [one for one in self._running if one.slot is not None and one.slot.device == slot.device]
-        if not beside:
-            return True
+        if not beside:  # the first place on a device: whoever has that, of whichever sweep, is alone until it measured
+            return slot.device is None or slot.place < self._devices
         capacity = self._capacities.get(slot.device or "", self._free_here if slot.device is None else 0)
         measured = (self._needs.of(one.row) for one in beside)
         return fits(self._needs.of(row), measured, capacity, unmeasured=slot.device is None)
@@ -111,6 +114,11 @@ class Machine:
         worker = Process(row, slot, None, int(had["pid"]) if alive(had) else 0)
         self._running.append(worker)
         return worker
+
+    def tell(self, workers: Sequence[Worker], number: signal.Signals) -> None:
+        """Send a signal to several jobs."""
+        for worker in workers:
+            worker.tell(number)
 
     def free(self, worker: Worker) -> None:
         """Give a job's slot to others."""

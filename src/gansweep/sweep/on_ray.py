@@ -7,6 +7,7 @@ import importlib.util
 import os
 import signal
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +21,16 @@ from gansweep.sweep.slots import cuda_devices
 from gansweep.sweep.spawn import frozen_path
 
 _ASK_WAIT_S = 10.0
+_ASK_EVERY_S = 0.5
 
 
 @dataclass
 class Task:
-    """A job that Ray has: `ref` is what its task will return."""
+    """A job that Ray has: `ref` is what its task will return to the `engine` that handed it over."""
 
     row: Row
     ref: Any
+    engine: Ray
     why: str = ""
     out_of_memory: bool = False
 
@@ -35,7 +38,7 @@ class Task:
         """Return a status once its task ended: 0, -15 where it was cancelled, -9 where its worker died; None before."""
         import ray
 
-        if not ray.wait([self.ref], timeout=0)[0]:
+        if self.ref not in self.engine.done():
             return None
         try:
             ray.get(self.ref)
@@ -54,7 +57,7 @@ class Task:
         return faults.GONE, self.why or "its task was cancelled"
 
     def tell(self, number: signal.Signals) -> None:
-        """Ask the job to keep its state and end; SIGKILL ends its worker, and the job with it."""
+        """Ask the job to keep its state and end; SIGKILL ends its worker, and with that the job is asked again."""
         import ray
 
         with contextlib.suppress(Exception):  # it may have ended just now
@@ -68,6 +71,7 @@ class Ray:
 
     def __init__(self, directory: Path, launcher: Mapping[str, Any]) -> None:
         self.directory, self.launcher = directory, dict(launcher)
+        self._tasks, self._done, self._asked_at = list[Task](), set[Any](), 0.0
         self._run = self._task()  # now, for Ray takes SIGTERM for itself: who leads the sweep has the last word on it
 
     def room(self, taken: int) -> int:
@@ -82,7 +86,22 @@ class Ray:
         threads = str(keys["cpus"])
         told = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
         grace_s = float(keys["grace_s"])
-        return [Task(row, self._run.remote(Errand(self.directory, row.job, told, grace_s))) for row in rows]
+        # A node knows nothing of what was exported where the sweep was started.
+        told |= {key: value for key, value in os.environ.items() if key.startswith("MLFLOW_")}
+        errands = [(row, Errand(self.directory, row.job, told, grace_s)) for row in rows]
+        started = [Task(row, self._run.remote(errand), self) for row, errand in errands]
+        self._tasks += started
+        return list(started)
+
+    def done(self) -> set[Any]:
+        """Return what has ended of the tasks that were handed over, as it was half a second ago or later."""
+        import ray
+
+        if self._tasks and time.monotonic() - self._asked_at > _ASK_EVERY_S:
+            refs = [task.ref for task in self._tasks]
+            self._done = set(ray.wait(refs, num_returns=len(refs), timeout=0)[0])
+            self._asked_at = time.monotonic()
+        return self._done
 
     def _task(self) -> Any:
         """Return the remote function that runs an errand, on a Ray that is started or joined now."""
@@ -91,7 +110,7 @@ class Ray:
         keys = self.launcher
         told = {"PYTHONPATH": frozen_path(self.directory)}
         ray.init(
-            address=keys["address"],
+            address=keys["address"] or "local",  # without a word Ray would join whatever it finds
             runtime_env={"env_vars": told, "working_dir": None},
             include_dashboard=False if keys["address"] is None else None,
             log_to_driver=False,
@@ -108,8 +127,14 @@ class Ray:
         """Return None: Ray ends what it ran for a leader that is gone."""
         return None
 
+    def tell(self, workers: Sequence[Worker], number: signal.Signals) -> None:
+        """Send a signal to several jobs."""
+        for worker in workers:
+            worker.tell(number)
+
     def free(self, worker: Worker) -> None:
-        """Nothing is held here for a job."""
+        """Forget a job that is over."""
+        self._tasks = [task for task in self._tasks if task is not worker]
 
 
 def _run(errand: Any) -> str:
@@ -131,22 +156,25 @@ def refuse(launcher: Mapping[str, Any]) -> None:
                 raise UserError(
                     f"hydra.launcher.{key}={launcher[key]}: this machine has {here}; address=auto joins a cluster"
                 )
-    elif not _answers(str(address)):
-        raise Missing(f"hydra.launcher.address={address}: no Ray answers there; ray start --head begins one on a host")
+    else:
+        _refuse_silence(str(address))
 
 
-def _answers(address: str) -> bool:
-    """Say whether a Ray cluster can be joined at `auto` or HOST:PORT."""
+def _refuse_silence(address: str) -> None:
+    """Raise Missing where no Ray cluster can be joined at `auto` or HOST:PORT."""
     import ray
 
+    nobody = f"hydra.launcher.address={address}: no Ray answers there; ray start --head begins one on a host"
     host, colon, port = address.rpartition(":")
-    if colon and not port.isdecimal():
-        return False
     try:
         if colon and "://" not in address:  # Ray itself would try for minutes
             socket.create_connection((host, int(port)), timeout=_ASK_WAIT_S).close()
         ray.init(address=address, log_to_driver=False, configure_logging=False)
         ray.shutdown()
-    except Exception:
-        return False
-    return True
+    except Exception as error:
+        if "uthenticat" in f"{type(error).__name__} {error}":
+            raise Missing(
+                f"hydra.launcher.address={address}: Ray there asks who we are; export RAY_AUTH_MODE=token here, with "
+                "the cluster's ~/.ray/auth_token, or start all of it with RAY_AUTH_MODE=disabled"
+            ) from None
+        raise Missing(nobody) from None

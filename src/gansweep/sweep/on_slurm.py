@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import os
 import re
@@ -20,15 +19,13 @@ from typing import Any
 from gansweep.errors import Missing, UserError
 from gansweep.sweep import faults, ledger
 from gansweep.sweep.engines import Worker, check_counts
-from gansweep.sweep.ledger import Row
+from gansweep.sweep.ledger import WAITING, Row
+from gansweep.sweep.slurm_queue import OVER, Queue, cancel, in_queue, largest_array, queue_here
 from gansweep.sweep.spawn import frozen_path
 
 FOLDER = "slurm"
 _ASK_WAIT_S = 30.0
 _AGAIN_S = 30.0
-# What Slurm says, for some minutes, of jobs that it has done with; then it knows nothing of them.
-_OVER = frozenset(("", "COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL"))
-_OVER |= {"DEADLINE", "OUT_OF_MEMORY", "REVOKED"}
 # A job must be missing for so many answers of squeue: between two states it may be in none.
 _MISSED = 2
 
@@ -50,8 +47,8 @@ class Queued:
         if states is None or self.seen == self.queue.answers:
             return None
         self.seen = self.queue.answers
-        self.state = states.get(self.ticket, self.state if self.state in _OVER else "")
-        if self.state not in _OVER:
+        self.state = states.get(self.ticket, self.state if self.state in OVER else "")
+        if self.state not in OVER:
             self.missed = 0
             return None
         self.missed += 1
@@ -64,11 +61,17 @@ class Queued:
         if self.state == "OUT_OF_MEMORY":
             return faults.OUT_OF_MEMORY, "killed by Slurm: memory ran out (hydra.launcher.memory_gb)"
         told = f" ({self.state})" if self.state else ""
+        if self.state == "CANCELLED":
+            return faults.STOPPED, f"cancelled: Slurm's job {self.ticket}"
         return faults.GONE, f"Slurm has done with job {self.ticket}{told}, and it said nothing"
 
     def tell(self, number: signal.Signals) -> None:
         """Ask the job to keep its state and end; one that has not begun, or is to be killed, is cancelled."""
-        cancel(self.ticket, gently=number != signal.SIGKILL and self.state == "RUNNING")
+        cancel([self.ticket], gently=self.gently(number))
+
+    def gently(self, number: signal.Signals) -> bool:
+        """Say whether the signal leaves the job time to keep its state."""
+        return number != signal.SIGKILL and self.state == "RUNNING"
 
 
 class Slurm:
@@ -78,15 +81,16 @@ class Slurm:
 
     def __init__(self, directory: Path, launcher: Mapping[str, Any]) -> None:
         self.directory, self.launcher = directory, dict(launcher)
-        self.queue = Queue(float(launcher.get("poll_s", 5)))
+        self.queue = Queue(float(launcher.get("poll_s", 5)), directory)
         self._not_before = 0.0
+        self._most = largest_array()
 
     def room(self, taken: int) -> int:
         """Return how many more jobs a search may have in the queue."""
         return max(int(self.launcher["n_jobs"]) - taken, 0) if time.monotonic() >= self._not_before else 0
 
     def start(self, rows: Sequence[Row]) -> list[Worker]:
-        """Hand jobs over, several as one array; none, and a word on stderr, while Slurm takes none."""
+        """Hand jobs over as one array, or the first that fit into one; none while Slurm takes none, which is said."""
         import submitit
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
@@ -94,6 +98,7 @@ class Slurm:
 
         if time.monotonic() < self._not_before:
             return []
+        rows = rows[: self._most]
         executor = submitit.SlurmExecutor(
             self.directory / FOLDER,
             max_num_timeout=int(self.launcher["requeues"]),
@@ -107,7 +112,7 @@ class Slurm:
                 jobs = [executor.submit(Errand(self.directory, row.job, told, grace_s)) for row in rows]
             tickets = [job.job_id for job in jobs]
         except (FailedJobError, FailedSubmissionError, subprocess.SubprocessError) as error:
-            self._not_before = time.monotonic() + _AGAIN_S
+            self._not_before, self._most = time.monotonic() + _AGAIN_S, max(len(rows) // 2, 1)
             first = next(iter(str(error).strip().splitlines()[-1:]), type(error).__name__)
             print(f"gansweep: Slurm took no job ({first}); asked again in {_AGAIN_S:.0f} s", file=sys.stderr)
             return []
@@ -136,79 +141,34 @@ class Slurm:
 
     def adopt(self, row: Row) -> Worker | None:
         """Return a job that is still in Slurm's queue or runs there."""
-        if row.ticket is None or not in_queue(row.ticket):
+        if row.ticket is None or in_queue(row) is False:  # where Slurm gives no answer, nothing is begun twice
+            return None
+        if row.state == WAITING and queue_here(self.directory).state_of(row.ticket) == "COMPLETING":  # stopped just now
             return None
         return Queued(row, row.ticket, self.queue)
+
+    def tell(self, workers: Sequence[Worker], number: signal.Signals) -> None:
+        """Send a signal to several jobs: one command for many, not one for each."""
+        jobs = [one for one in workers if isinstance(one, Queued)]
+        for gently in (True, False):
+            cancel([one.ticket for one in jobs if one.gently(number) is gently], gently)
 
     def free(self, worker: Worker) -> None:
         """Nothing is held here for a job."""
 
 
-class Queue:
-    """What squeue says of this user's jobs, asked at most every `every_s` seconds; `answers` counts the answers."""
-
-    def __init__(self, every_s: float) -> None:
-        self.every_s, self.answers = every_s, 0
-        self._asked_at = float("-inf")
-        self._states: dict[str, str] | None = None
-
-    def states(self) -> dict[str, str] | None:
-        """Return ticket → state (PENDING, RUNNING, COMPLETED …); None while Slurm gives no answer."""
-        if time.monotonic() - self._asked_at >= self.every_s:
-            self._asked_at = time.monotonic()
-            self._states = _squeue()
-            self.answers += self._states is not None
-        return self._states
-
-
-def _squeue() -> dict[str, str] | None:
-    if shutil.which("squeue") is None:
-        return None
-    command = ["squeue", "--me", "--array", "--noheader", "--states=all", "--format=%i %T"]
-    try:
-        said = subprocess.run(command, capture_output=True, text=True, timeout=_ASK_WAIT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    if said.returncode != 0:
-        return None
-    return dict(line.split()[:2] for line in said.stdout.splitlines() if len(line.split()) >= 2)
-
-
-_here = Queue(2.0)
-
-
-def in_queue(ticket: str) -> bool | None:
-    """Say whether Slurm has yet to do with a job; None when it cannot be asked from here."""
-    states = _here.states()
-    return None if states is None else states.get(ticket, "") not in _OVER
-
-
-def requeue_this() -> bool:
-    """Have the job that this process belongs to queued again, where Slurm wants its node back; says whether it was.
-
-    A job that somebody cancelled is no longer running by Slurm's account, and stays cancelled.
-    """
-    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    ticket = f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID")
-    states = _squeue() if ticket else None
-    if ticket is None or states is None or states.get(ticket) != "RUNNING":
-        return False
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        command = ["scontrol", "requeue", ticket]
-        return subprocess.run(command, capture_output=True, timeout=_ASK_WAIT_S, check=False).returncode == 0
-    return False
-
-
-def cancel(ticket: str, gently: bool) -> None:
-    """Cancel a job; `gently`: only ask what runs of it to keep its state and end."""
-    command = ["scancel", *(["--signal=INT"] if gently else []), ticket]
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        subprocess.run(command, capture_output=True, timeout=_ASK_WAIT_S, check=False)
-
-
 def refuse(launcher: Mapping[str, Any]) -> None:
     """Raise Missing where submitit or Slurm is not there, UserError for what Slurm would not take."""
     check_counts(launcher, n_jobs=1, cpus=1, gpus=0, time_min=1, requeues=0)
+    setup, further = launcher["setup"], launcher["sbatch"]
+    if not isinstance(setup, list) or not all(isinstance(line, str) for line in setup):
+        raise UserError(f"hydra.launcher.setup={setup}: a list of shell lines, as in '[\"module load cuda\"]'")
+    if not isinstance(further, Mapping):
+        raise UserError(f"hydra.launcher.sbatch={further}: options of sbatch with values, as in '{{constraint: a100}}'")
+    if launcher["poll_s"] < 1:
+        raise UserError(
+            f"hydra.launcher.poll_s={launcher['poll_s']}: at least 1, for it is Slurm's controller that is asked"
+        )
     if importlib.util.find_spec("submitit") is None:
         raise Missing("hydra/launcher=slurm needs submitit: pip install 'gansweep[slurm]'")
     if shutil.which("sbatch") is None or shutil.which("srun") is None:

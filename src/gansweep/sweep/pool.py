@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gansweep.runs.liveness import GONE
-from gansweep.runs.rundir import SWEEP_FILE
 from gansweep.sweep import faults, ledger
 from gansweep.sweep.endings import prune, requeue, row_of, settle
 from gansweep.sweep.engines import Engine, Worker
@@ -99,8 +98,8 @@ class Pool:
         return True
 
     def _record(self) -> Sweep:
-        """Return the sweep as it is now; a record that has not grown is not read again, for it only ever grows."""
-        size = (self.directory / SWEEP_FILE).stat().st_size
+        """Return the sweep as it is now; a record that has not grown is not read again."""
+        size = ledger.size_bytes(self.directory)
         if self._read is None or self._read[0] != size:
             self._read = (size, ledger.load(self.directory))
         return self._read[1]
@@ -195,8 +194,7 @@ class Pool:
                 signal.signal(number, handler)
 
     def _tell_all(self, number: signal.Signals) -> None:
-        for worker in list(self.workers):
-            worker.tell(number)
+        self.engine.tell(list(self.workers), number)
 
     def _abandon(self) -> None:
         """Let the jobs of a leader that fails keep their state and end, where nobody else would reap them."""

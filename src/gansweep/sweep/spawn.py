@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from gansweep.runs.provenance import FROZEN
@@ -29,11 +30,12 @@ def frozen_path(row_or_sweep_dir: os.PathLike[str] | str) -> str:
 
 
 def spawn(
-    row: Row, told: Mapping[str, str], held: Sequence[int] = (), own_group: bool = True
+    row: Row, told: Mapping[str, str], held: Sequence[int] = (), own_group: bool = True, cwd: Path | None = None
 ) -> subprocess.Popen[bytes]:
     """Start a job's process. `told` joins its environment, `held` are open files it keeps for as long as it lives.
 
-    With `own_group` a Ctrl-C here does not reach it. Raises BlockingIOError when the job has a process already.
+    With `own_group` a Ctrl-C here does not reach it. `cwd`: where it is to stand, else here. Raises BlockingIOError
+    when the job has a process already.
     """
     directory = row.sweep_dir
     env = {"PYTHONPATH": frozen_path(directory), FROZEN: str(directory / ORIGIN_FILE)}
@@ -46,6 +48,7 @@ def spawn(
             stderr=subprocess.STDOUT,
             env={**os.environ, **env, **told},
             start_new_session=own_group,
+            cwd=cwd,
             pass_fds=(mark, *held),
         )
 
