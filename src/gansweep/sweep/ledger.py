@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 import platform
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from gansweep.runs.rundir import SWEEP_FILE, timestamp
 WAITING, RUNNING, FINISHED, FAILED, KILLED = "WAITING", "RUNNING", "FINISHED", "FAILED", "KILLED"
 PRUNED = "PRUNED"  # given up by a search, for it looked bad
 OPEN = (WAITING, RUNNING)
+_SAYS_SO_S = 5.0
 _STATES = (*OPEN, FINISHED, FAILED, KILLED, PRUNED)
 
 
@@ -263,11 +265,23 @@ def led(directory: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        owner = load(directory).owner or {}
-        who = f" (process {owner['pid']} on {owner['host']})" if "pid" in owner else ""
+        who = _leader(directory)
         raise UserError(f"{directory}: another process leads this sweep{who}; gansweep sweep status looks on") from None
     try:
         append(directory, {"kind": "owner", "owner": this_process()})
         yield
     finally:
         lock.release()
+
+
+def _leader(directory: Path) -> str:
+    """Name who leads; one that has just taken the right may not have said so yet, and who led before is gone."""
+    from gansweep.runs.liveness import alive
+
+    until = time.monotonic() + _SAYS_SO_S
+    while time.monotonic() < until:
+        owner = load(directory).owner or {}
+        if "pid" in owner and alive(owner) is not False:
+            return f" (process {owner['pid']} on {owner['host']})"
+        time.sleep(0.02)
+    return ""
