@@ -72,17 +72,18 @@ def test_a_job_whose_time_is_nearly_up_is_queued_again_and_goes_on(
     until(lambda: has_sweep(tmp_path) and row(sweep_in(tmp_path), 0).owner, leader)
     sweep = sweep_in(tmp_path)
     ticket, first = row(sweep, 0).ticket, (row(sweep, 0).owner or {})["pid"]
-    until(lambda: whys(sweep, 0), leader)
-    until(lambda: row(sweep, 0).owner is not None and (row(sweep, 0).owner or {})["pid"] != first, leader)
-    assert row(sweep, 0).ticket == ticket and ["give way" in why for why in whys(sweep, 0)] == [True]
-    (kept,) = stopped_at(sweep, 0)
+    until(lambda: stopped_at(sweep, 0), leader)  # on a busy machine it may have to give way before its first step, too
+    until(lambda: whys(sweep, 0) and row(sweep, 0).owner is not None, leader)
+    assert row(sweep, 0).ticket == ticket and (row(sweep, 0).owner or {})["pid"] != first
+    assert all("give way" in why for why in whys(sweep, 0))
+    kept = stopped_at(sweep, 0)[0]
     until(lambda: (last_step(sweep / "0") or 0) > kept + 50, leader)
     code, said = Started(["sweep", "stop"], tmp_path, cluster).end()
     assert code == 0, said
     code, said = leader.end()
     assert code == 130 and "0 of 1 finished" in said, said
     assert (row(sweep, 0).state, row(sweep, 0).fault) == ("KILLED", "stopped")
-    assert stopped_at(sweep, 0)[1] > kept
+    assert stopped_at(sweep, 0)[-1] > kept
     agree(sweep)
     assert queue(cluster) == ""
 
