@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -78,10 +80,17 @@ def refuse_launcher(launcher: Mapping[str, Any], on_cuda: bool, searching: bool 
 
     Raises UserError, or Missing with the command that installs what is lacking.
     """
-    kind = kind_of(launcher)
     check_limits(launcher)
     if searching and not launcher.get("wait", True):
         raise UserError("hydra.launcher.wait=false: a search chooses by what earlier points gave; somebody must wait")
+    _refuse(json.dumps(dict(launcher)), on_cuda)
+
+
+@lru_cache(maxsize=1)
+def _refuse(launcher_as_json: str, on_cuda: bool) -> None:
+    """Ask the engine itself, once in a command: a cluster takes seconds to answer."""
+    launcher = json.loads(launcher_as_json)
+    kind = kind_of(launcher)
     if kind == SLURM:
         from gansweep.sweep.on_slurm import refuse
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from gansweep.room import SPARE_BYTES, need
 from gansweep.runs.meter import Meter
 from gansweep.sweep import plan_course, plan_warnings
+from gansweep.sweep.engines import MACHINE, kind_of
 from gansweep.sweep.plan_points import differences
 from gansweep.sweep.plan_print import in_bytes, print_plan
 from gansweep.sweep.slots import slots
@@ -213,7 +214,7 @@ def _places(launcher: Mapping[str, Any], first: Job) -> tuple[int | None, int | 
     """Return how many jobs run at once, and the threads of each; None where that is for a cluster to say."""
     if not launcher:
         return 1, None
-    if str(launcher.get("_target_", "")).rpartition(".")[2] != "Pool":
+    if kind_of(launcher) != MACHINE:
         return None, None
     found = slots(launcher, first.settings.runtime.device != "cpu")
     return len(found), found[0].threads
