@@ -22,6 +22,10 @@ class UserError(GansweepError):
     exit_code = 2
 
 
+class NoRoom(UserError):
+    """A disk has not the room that was asked for (exit 2)."""
+
+
 class Missing(UserError):
     """Something needed is not there (exit 3): weights, a device, a server, an extra; says how to get it."""
 

@@ -86,7 +86,9 @@ def _begin(
     keeper = checkpoint.Keeper(run_dir / "checkpoints", settings.checkpoint)
     observer = Observer(settings, dataset, engine, device)
     scorer = _scorer(settings, dataset, engine, device)
-    refuse_without_room(run_dir, [need(settings, engine.system)])
+    refuse_without_room(
+        run_dir, [need(settings, engine.system)], "hydra.run.dir" if sweep is None else "hydra.sweep.dir"
+    )
     notes = [
         *describe.data_notes(settings, dataset),
         *describe.previews(settings, engine),

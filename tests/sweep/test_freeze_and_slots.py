@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gansweep.config.compose import session
-from gansweep.errors import UserError
+from gansweep.errors import NoRoom, UserError
 from gansweep.sweep import freeze, ledger, seeds, slots
 from gansweep.sweep.faults import DISK_FULL, ERROR, OUT_OF_MEMORY, fault_of, fault_of_exit
 
@@ -133,6 +133,7 @@ def test_limits_that_make_no_sense_are_refused(changes: dict[str, Any], said: st
 
 
 def test_faults_are_told_apart() -> None:
+    assert fault_of(NoRoom("no room for the checkpoints")) == DISK_FULL
     def raised_from(cause: BaseException) -> RuntimeError:
         error = RuntimeError("the run failed")
         error.__cause__ = cause

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from gansweep.errors import RunFailed, UserError, nearest, was_disk_full
+from gansweep.errors import NoRoom, RunFailed, UserError, nearest, was_disk_full
 
 if TYPE_CHECKING:
     from gansweep.config.settings import CheckpointSettings
@@ -125,7 +125,7 @@ def payload_bytes(payload: object) -> int:
 
 
 def check_room(directory: Path, bytes_needed: int, key: str) -> None:
-    """Raise UserError when the disk that holds (or will hold) `directory` has not `bytes_needed` bytes free.
+    """Raise NoRoom when the disk that holds (or will hold) `directory` has not `bytes_needed` bytes free.
 
     `key` is the setting that names another directory.
     """
@@ -134,7 +134,7 @@ def check_room(directory: Path, bytes_needed: int, key: str) -> None:
         place = place.parent
     free = shutil.disk_usage(place).free
     if free < bytes_needed:
-        raise UserError(
+        raise NoRoom(
             f"no room for the checkpoints in {directory}: {_megabytes(bytes_needed)} needed, {_megabytes(free)} free "
             f"on that disk; lower checkpoint.keep, or name a directory on another one: {key}=DIR"
         )

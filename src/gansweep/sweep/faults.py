@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-from gansweep.errors import was_disk_full
+from gansweep.errors import NoRoom, was_disk_full
 
 OUT_OF_MEMORY = "out of memory"
 DISK_FULL = "disk full"
@@ -21,7 +21,7 @@ _CGROUP_EVENTS = Path("/sys/fs/cgroup/memory.events")
 
 def fault_of(error: BaseException) -> str:
     """Return the class of an exception that ended a job, looking through what it was raised from."""
-    if was_disk_full(error):
+    if was_disk_full(error) or isinstance(error, NoRoom):
         return DISK_FULL
     found: BaseException | None = error
     while found is not None:
