@@ -134,6 +134,7 @@ def test_limits_that_make_no_sense_are_refused(changes: dict[str, Any], said: st
 
 def test_faults_are_told_apart() -> None:
     assert fault_of(NoRoom("no room for the checkpoints")) == DISK_FULL
+
     def raised_from(cause: BaseException) -> RuntimeError:
         error = RuntimeError("the run failed")
         error.__cause__ = cause
