@@ -52,9 +52,10 @@ Groups (GROUP=CHOICE takes one file of settings; gansweep train --info=defaults-
   tracker      where the record goes (mlflow, none)         judge, eval  how eval-is scores
   checkpoint   how many are kept, which is best             experiment   a whole journal entry
   scale_down   scale_down=cpu: any of it in minutes on a CPU
+  hydra/launcher  where a sweep's jobs run: pool (here), slurm, ray    hydra/sweeper  search: Optuna chooses the points
 
 Keys: seed, steps (updates of the generator), batch_size, log_every, sample_every, val_every, checkpoint_every,
-name, note, and everything inside the groups: scales.l1, optimizer.lr (all networks), optimizer.dis.lr (one),
+name, note, objective, and everything inside the groups: scales.l1, optimizer.lr (all networks), optimizer.dis.lr (one),
 schedule.phases.dis.repeat, data.size, runtime.device ...  gansweep train --cfg job lists them all with their values.
 
 Your own: +terms.PHASE.NAME=package.function +scales.NAME=2 adds a loss. A folder conf/ where you stand, or
@@ -254,7 +255,8 @@ SWEEP is a sweep's directory, its id or the beginning of one; without it, the la
            mean and interval, and ties; of a search the best points and how much each key mattered
   stop     ask the process that leads it to end: jobs write a checkpoint, and gansweep -m --resume goes on. On Slurm,
            where a sweep may have no leader, jobs that wait are cancelled
-  retry    run the jobs that failed (or only those named) once more, each from its last checkpoint
+  retry    run the jobs that failed or were stopped (or only JOB, JOB ..., numbers as status shows them) once more, each
+           from its last checkpoint, and whatever still waits; with the code that the sweep was started with
 
 A sweep keeps its record in sweep.jsonl, its settings in points/ and a copy of the code in code/: what a job runs is
 what was there when the sweep was started. gansweep -m --resume [SWEEP] goes on with what is missing; it refuses when

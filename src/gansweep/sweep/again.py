@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from gansweep.sweep import ledger
 from gansweep.sweep.conduct import lead, to_retry
-from gansweep.sweep.freeze import FIRST, POINTS_DIR, frozen_conf, frozen_point
+from gansweep.sweep.freeze import FIRST, POINTS_DIR, changed_since, frozen_conf, frozen_point
 
 
 def retry(directory: Path, numbers: Sequence[int]) -> int:
@@ -16,6 +17,11 @@ def retry(directory: Path, numbers: Sequence[int]) -> int:
     Returns the exit status. UserError for a number that is no job, or of one that did not fail.
     """
     wanted = to_retry(directory, numbers)
+    files = changed_since(directory)
+    if files:
+        names = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
+        told = "its jobs run what was there then; a mended file needs a new sweep"
+        print(f"gansweep: {names} changed since this sweep began: {told}", file=sys.stderr)
     if not (directory / POINTS_DIR / f"{FIRST}.json").is_file():
         return lead(directory, frozen_point(directory, min(wanted)), lambda row: row.job in wanted)
     from gansweep.config.compose import session

@@ -72,14 +72,18 @@ class Board:
         title = f"sweep {sweep.id}: " + ", ".join(f"{n} {state.lower()}" for state, n in counts.most_common())
         table = Table(title=title, title_justify="left", box=None, pad_edge=False)
         names = objective_names(sweep.dir)
-        for name in ("job", "point", "state", "step", *names, "last losses", "steps/s", "left"):
-            table.add_column(Text(name), no_wrap=True, overflow="ellipsis", header_style="bold")
+        constant = set.intersection(*(set(row.overrides) for row in sweep.rows)) if len(sweep.rows) > 1 else set()
+        for name in ("job", "state", "step", "left", *names, "overrides", "last losses", "steps/s"):
+            gives_way = name in ("overrides", "last losses", "steps/s")  # where the window is narrow
+            least = None if gives_way else max(len(name), 9 if name in ("state", "left") else 0)
+            table.add_column(Text(name), no_wrap=True, overflow="ellipsis", header_style="bold", min_width=least)
         shown = sorted(sweep.rows, key=lambda row: {WAITING: 1, FINISHED: 2}.get(row.state, 0))[:_ROWS_MOST]
         for row in sorted(shown, key=lambda row: row.job):
             step, speed, left = self._progress(row)
             losses = values(_losses(row), 3)
             looked_for = [Text(text) for text in self._objectives(row, names)]
-            table.add_row(str(row.job), Text(row.name), status(row.state), step, *looked_for, Text(losses), speed, left)
+            own = " ".join(line for line in row.overrides if line not in constant)
+            table.add_row(str(row.job), status(row.state), step, left, *looked_for, Text(own), Text(losses), speed)
         return table
 
     def _objectives(self, row: Row, names: Sequence[str]) -> list[str]:

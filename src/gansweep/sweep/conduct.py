@@ -13,7 +13,7 @@ from gansweep.errors import UserError, refused_by_system
 from gansweep.sweep import ledger
 from gansweep.sweep.ledger import FAILED, KILLED, OPEN, RUNNING, WAITING, Row, Sweep
 
-_AS_IS = "--as-is runs what was submitted"
+AS_IS = "--as-is runs what was submitted"
 
 if TYPE_CHECKING:
     from gansweep.config.compose import Job
@@ -151,16 +151,16 @@ def resume(directory: Path, jobs: Sequence[Job] | None, as_is: bool) -> int:
         now = [(row.job, job.settings) for row, job in zip(rows, jobs or [], strict=False)]
         if len(jobs or []) != len(rows):
             given = len(jobs or [])
-            raise UserError(f"{directory}: has {len(rows)} points, these overrides give {given}; {_AS_IS}")
+            raise UserError(f"{directory}: has {len(rows)} points, these overrides give {given}; {AS_IS}")
         _refuse_other(directory, now)
     return lead(directory, frozen_point(directory, rows[0].job), lambda row: row.state == KILLED)
 
 
-def resume_search(directory: Path, seeker: Seeker, first: Settings, as_is: bool) -> int:
-    """As resume, for a search; `first` are the settings that it would begin with today."""
+def resume_search(directory: Path, seeker: Seeker, first: Settings | None) -> int:
+    """As resume, for a search; `first` are the settings that it would begin with today, None to go on as it was."""
     from gansweep.sweep.freeze import FIRST, frozen_point
 
-    if not as_is:
+    if first is not None:
         _refuse_other(directory, [(FIRST, first)])
     return lead(directory, frozen_point(directory, FIRST), lambda row: row.state == KILLED, seeker)
 
@@ -194,11 +194,11 @@ def _refuse_other(directory: Path, points: Sequence[tuple[int | str, Settings]])
         if keys:
             first = f"{keys[0]}: {then.get(keys[0], 'not there')} then, {now.get(keys[0], 'not there')} now"
             more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
-            raise UserError(f"{directory}: job {job} would be another run today ({first}{more}); {_AS_IS}")
+            raise UserError(f"{directory}: job {job} would be another run today ({first}{more}); {AS_IS}")
     files = changed_since(directory)
     if files:
         names = ", ".join(files[:3]) + (f" and {len(files) - 3} more" if len(files) > 3 else "")
-        raise UserError(f"{directory}: the code has changed since this sweep began ({names}); {_AS_IS}")
+        raise UserError(f"{directory}: the code has changed since this sweep began ({names}); {AS_IS}")
 
 
 def stop(directory: Path) -> str:

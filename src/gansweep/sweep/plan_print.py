@@ -50,11 +50,20 @@ def _say(text: str, style: str = "", hang: int = 2) -> None:
         out.print(Text(line, style=style), soft_wrap=True)
 
 
+def _how_many(points: Sequence[Mapping[str, Any]]) -> str:
+    """Return how many jobs there are, and of how many points where seeds repeat them."""
+    seeds = {point["differs"].get("seed") for point in points}
+    if len(seeds) < 2 or len(points) % len(seeds):
+        return f"{len(points)} points"
+    each = {str({key: value for key, value in point["differs"].items() if key != "seed"}) for point in points}
+    return f"{len(each)} point{'s' if len(each) > 1 else ''} with {len(seeds)} seeds: {len(points)} jobs"
+
+
 def _print_points(points: Sequence[Mapping[str, Any]], follow: Mapping[str, str]) -> None:
     if len(points) == 1:
         _say(f"one run: {points[0]['name']}", "bold")
         return
-    _say(f"{len(points)} points", "bold")
+    _say(_how_many(points), "bold")
     keys = list(points[0]["differs"])
     shown = keys[:_MOST_COLUMNS]
     table = _plain_table("", "name", *shown)
@@ -185,7 +194,8 @@ def _print_prediction(trials: Sequence[Mapping[str, Any]], total: Mapping[str, A
     files = total["checkpoints_of_a_run"][1]
     kept = f"{files} checkpoint{'s' if files > 1 else ''}"
     every = f", {in_bytes(total['disk_bytes'])} in all" if total["runs"] > 1 else ""
-    _say(f"  disk    {run} a run ({kept} and the rest){every}; {in_bytes(total['disk_free_bytes'])} free", hang=10)
+    free = in_bytes(total["disk_free_bytes"])
+    _say(f"  disk    {run} a run ({kept}, and up to 64 MiB for the rest){every}; {free} free", hang=10)
     if total["runs"] > 1:
         _say(f"  in all  {_in_all(total)}", hang=10)
     _say("  Times are predictions: held-out losses, grids, checkpoints and scores come on top.", "dim")

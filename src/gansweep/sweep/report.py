@@ -70,6 +70,8 @@ def _cells(sweep: Sweep, found: Outcome | None) -> tuple[list[str], list[list[st
         own = " ".join(line for line in row.overrides if line not in shared)
         last = _progress(row) + values(row.losses) or "–"
         log = f"{logs}/{row.log.name}" if row.log.is_file() else "–"
+        if (row.dir / "run.log").is_file():  # a run that began has a log of its own, with whatever went wrong in it
+            log = f"{os.path.relpath(row.dir)}/run.log"
         wanted = [_value(found, row, name) for name in names]
         rows.append([str(row.job), own, row.state, *wanted, last, (row.run_id or "")[:8], log])
     return ["job", "overrides", "status", *names, "last losses", "run", "log"], rows
@@ -146,7 +148,7 @@ def print_seeds(sweep: Sweep, compare_most: int | None = None) -> None:
     from gansweep.tables import print_table
 
     found = points(sweep)
-    if not found:
+    if not any(point.finished for point in found):
         return
     chosen = rivals.shown(found)
     many = compare_most is not None and len(found) > compare_most
@@ -202,6 +204,8 @@ def print_status(directory: Path) -> None:
     counts = Counter(row.state for row in sweep.rows)
     told = ", ".join(f"{count} {state.lower()}" for state, count in counts.most_common())
     print(f"{told}; {'led by process ' + str((sweep.owner or {})['pid']) if led else 'nobody leads it now'}")
+    if not led and any(row.state in (KILLED, WAITING) for row in sweep.rows):
+        print(f"go on with what is missing: gansweep -m --resume {os.path.relpath(directory)}")
     for row in sweep.rows:
         if row.reason and row.state != FINISHED:
             print(f"job {row.job} {row.state}: {row.reason}")

@@ -62,6 +62,7 @@ class Search:
         # Seeded by what is there already: resumed, a sampler must not draw once more what it drew at the start.
         self.study.sampler = _sampler(settings, along, len(self.study.get_trials(deepcopy=False)))
         self._open: dict[int, Any] = {}
+        self.pruner = str(settings["pruner"])
 
     def ask(self, fixed: Mapping[str, str]) -> tuple[int, dict[str, str]]:
         """Return a new trial's number and what it chooses, key to value as typed."""
@@ -89,8 +90,7 @@ class Search:
             return None
         if not given_up:
             return None
-        pruner = type(self.study.pruner).__name__
-        reason = f"{self.wanted[0].name} {value:.4g} at step {step}: given up by {pruner}"
+        reason = f"{self.wanted[0].name} {value:.4g} at step {step}: given up by {self.pruner}"
         trial.set_user_attr("given up", reason)
         return reason
 
@@ -201,7 +201,9 @@ def check(settings: Mapping[str, Any], along: Sequence[Axis], wanted: Sequence[O
         raise UserError("objective=[]: a search needs what it is to look for, as in objective=[val/squared_error]")
     if pruner != "none" and len(wanted) > 1:
         names = ",".join(one.name for one in wanted)
-        raise UserError(f"hydra.sweeper.pruner={pruner}: a pruner judges by one objective, not by {names}; pruner=none")
+        raise UserError(
+            f"hydra.sweeper.pruner={pruner}: judges by one objective, not by {names}; take hydra.sweeper.pruner=none"
+        )
     if not along:
         raise UserError("a search needs a range to search, as in scales.l1=tag(log,interval(10,1000))")
     endless = [axis.key for axis in along if axis.size() is None]
@@ -263,7 +265,7 @@ def _sampler(settings: Mapping[str, Any], along: Sequence[Axis], known: int) -> 
     if kind == "qmc":
         return samplers.QMCSampler(seed=seed, scramble=True)
     if kind == "cmaes":
-        return samplers.CmaEsSampler(seed=seed)
+        return samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
     if kind == "random":
         return samplers.RandomSampler(seed=seed)
     # Jobs run beside each other: a trial that has no value yet counts as a bad one, so that they keep apart.

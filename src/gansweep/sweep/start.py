@@ -20,6 +20,7 @@ from gansweep.sweep.space import is_search
 
 if TYPE_CHECKING:
     from gansweep.config.compose import Job
+    from gansweep.config.settings import Settings
     from gansweep.sweep.seeking import Seeker
     from gansweep.system import System
 
@@ -105,7 +106,9 @@ def train(request: Request, hydra_main: HydraMain) -> int:
     with session(dirs) as hydra:
         searches = request.multirun and is_search(hydra.plugin("sweeper", hydra.normal(_but_seeds(request.overrides))))
         if searches and _but_seeds(request.overrides) != request.overrides:
-            raise UserError("seeds=N: a search takes each point once; take several seeds of the best afterwards")
+            raise UserError(
+                "seeds=N: a search takes each point once; its best may have several then: gansweep -m KEY=… seeds=3"
+            )
         request.overrides = spread(request.overrides, request.multirun, hydra)
         if searches and not request.to_hydra:
             jobs, normal = [], hydra.normal(request.overrides)
@@ -258,20 +261,35 @@ def _search(overrides: list[str], dirs: list[Path], request: Request) -> int:
 def _resume(request: Request) -> int:
     """Go on with the sweep that --resume names, or the latest one with these overrides."""
     from gansweep.config.compose import session, user_dirs
-    from gansweep.sweep.conduct import find, latest_of, resume, resume_search
+    from gansweep.sweep.conduct import AS_IS, find, latest_of, resume, resume_search
     from gansweep.sweep.freeze import frozen_conf
     from gansweep.sweep.seeking import Seeker
 
     with session(user_dirs(request.config_dir)) as hydra:
         normal = hydra.normal(spread(request.overrides, True, hydra))
         directory = find(request.resume or None) if request.resume or not normal else latest_of(normal)
-        given = normal or ledger.load(directory).overrides
-        sweeper = hydra.plugin("sweeper", given)
-        searches = is_search(sweeper)
-        jobs = None if searches or request.as_is else hydra.jobs(given, True)
-        first = Seeker(hydra, given, sweeper).first().settings if searches else None
-    if first is None:
-        return resume(directory, jobs, request.as_is)
+        given = _changed(ledger.load(directory).overrides, normal)
     shipped, own = frozen_conf(directory)
+    with session(own, shipped) as hydra:  # as it was: today's conf/ may no longer have what the sweep was started with
+        sweeper = hydra.plugin("sweeper", given)
+    searches = is_search(sweeper)
+    if request.as_is and not searches:
+        return resume(directory, None, True)
+    first: Settings | None = None
+    if not request.as_is:
+        with session(user_dirs(request.config_dir)) as hydra:
+            try:
+                jobs = None if searches else hydra.jobs(given, True)
+                first = Seeker(hydra, given, sweeper).first().settings if searches else None
+            except UserError as error:
+                raise type(error)(f"{error}; {AS_IS}") from None
+        if not searches:
+            return resume(directory, jobs, False)
     with session(own, shipped) as hydra:
-        return resume_search(directory, Seeker(hydra, given, sweeper), first, request.as_is)
+        return resume_search(directory, Seeker(hydra, given, sweeper), first)
+
+
+def _changed(overrides: Sequence[str], by: Sequence[str]) -> list[str]:
+    """Return a sweep's overrides with those that `by` gives anew in their place."""
+    anew = {line.lstrip("+~").partition("=")[0] for line in by}
+    return [*(line for line in overrides if line.lstrip("+~").partition("=")[0] not in anew), *by]
