@@ -12,8 +12,9 @@ from gansweep.config.compose import session
 from gansweep.errors import Missing, UserError
 from gansweep.sweep.objective import objectives
 from gansweep.sweep.outcome import Objective
-from gansweep.sweep.search import Search, refuse_storage
+from gansweep.sweep.search import Search
 from gansweep.sweep.space import Axis, axes
+from gansweep.sweep.study import refuse_storage
 
 LOSS = [Objective("val/squared_error", False)]
 BOTH = [Axis("scales.l1", 1.0, 1000.0, log=True), Axis("optimizer.lr", 0.0, 1.0)]

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from gansweep.sweep.outcome import Objective
-from gansweep.sweep.search import STUDY_FILE, Search
+from gansweep.sweep.search import Search
 from gansweep.sweep.space import Axis
+from gansweep.sweep.study import STUDY_FILE
 
 DEADLINE_S = 60.0
 # The installed command, without its file, which may lie anywhere.
@@ -37,7 +38,7 @@ def study(directory: Path) -> None:
         assert search.report(number, 2, value) is None
         search.tell(number, [value])
     number, _ = search.ask({})
-    assert search.report(number, 2, 99.0) == "val/squared_error 99 at step 2: given up by MedianPruner"
+    assert search.report(number, 2, 99.0) == "val/squared_error 99 at step 2: given up by median"
     search.tell(number, None, pruned=True)
     search.tell(search.ask({})[0], None)
     search.ask({})
@@ -76,7 +77,7 @@ def test_optunas_dashboard_opens_the_study(tmp_path: Path) -> None:
         assert whole["objective_names"] == ["val/squared_error"]
         assert {param["name"] for param in whole["trials"][0]["params"]} == {"optimizer", "scales.l1"}
         (reason,) = whole["trials"][4]["user_attrs"]
-        assert reason["key"] == "given up" and "given up by MedianPruner" in reason["value"]
+        assert reason["key"] == "given up" and "given up by median" in reason["value"]
         assert "<title>Optuna Dashboard</title>" in fetch(f"{base}/dashboard/", process)
     finally:
         process.kill()

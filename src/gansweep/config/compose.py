@@ -6,7 +6,7 @@ Nothing is created on disk here. Hydra composes the same request again when it r
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gansweep.config import conf_dir, told
 from gansweep.config.explain import select, validate
+from gansweep.config.listed import refuse_too_many
 from gansweep.config.many import CONFIG_NAME, Composer, FilesReadOnce, choices_of
 from gansweep.config.naming import run_name
 from gansweep.config.request import check_request
@@ -30,6 +31,7 @@ from gansweep.errors import UserError, nearest
 
 _OPEN = tuple(f"{table}{mark}" for table in ("schedule.curves", "terms", "data.args") for mark in ".=")
 _MAY_LACK = ("experiment", "scale_down")
+_OURS = {"launcher": ("pool", "slurm", "ray"), "sweeper": ("gansweep", "search")}
 _PATHS = ("data.path", "data.cache_dir", "judge.weights", "model.warm_start.from")
 
 
@@ -227,15 +229,8 @@ class Session:
     def expand(self, overrides: Sequence[str]) -> list[list[str]]:
         """Return the overrides of every job of a sweep, in the order in which Hydra's sweeper numbers them."""
         parsed = self.parse(overrides)
-        for override in parsed:
-            if override.is_sweep_override() and not override.is_discrete_sweep():
-                raise UserError(
-                    f"'{override.input_line}': an interval has no end of values; list some, as in key=1,2,3, or search "
-                    "it with hydra/sweeper=search"
-                )
-            if override.is_discrete_sweep() and not list(override.sweep_string_iterator()):
-                raise UserError(f"'{override.input_line}': holds no value; a range goes from its lower end up")
         params = self._sweeper_params(parsed)
+        refuse_too_many([*params, *parsed])
         return BasicSweeper.split_arguments([*params, *parsed], None)[0]
 
     def _sweeper_params(self, parsed: list[Override]) -> list[Override]:
@@ -243,13 +238,17 @@ class Session:
         fixed = [p.input_line or "" for p in parsed if not p.is_sweep_override()]
         cfg = self.compose(fixed)
         params = OmegaConf.select(cfg, "hydra.sweeper.params") or {}
+        if not isinstance(params, Mapping | DictConfig):
+            raise UserError(f"hydra.sweeper.params={params!r}: keys with values, as in {{scales.l1: '100,600'}}")
         return self.parse([f"{key}={value}" for key, value in params.items()])
 
     def plugin(self, name: str, overrides: Sequence[str]) -> dict[str, Any]:
         """Return the keys that hydra/launcher or hydra/sweeper (`name`) has with these overrides. Raises UserError."""
         fixed = [p.input_line or "" for p in self.parse(overrides) if not p.is_sweep_override()]
-        found = OmegaConf.to_container(OmegaConf.select(self.compose(fixed), f"hydra.{name}"), resolve=True)
-        assert isinstance(found, dict)
+        chosen = OmegaConf.select(self.compose(fixed), f"hydra.{name}")
+        found = OmegaConf.to_container(chosen, resolve=True) if isinstance(chosen, DictConfig) else None
+        if not isinstance(found, dict) or not str(found.get("_target_")).startswith("hydra_plugins.gansweep."):
+            raise UserError(f"hydra/{name}: none of gansweep's{nearest('', _OURS[name])}, as in hydra/{name}=…")
         return {str(key): value for key, value in found.items()}
 
     def jobs(self, overrides: Sequence[str], multirun: bool) -> list[Job]:

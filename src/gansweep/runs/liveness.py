@@ -108,6 +108,15 @@ def mark_dead(run: Run, *, untold: bool = False, elsewhere: bool = False) -> boo
     return True
 
 
+def mark_failed(run: Run, reason: str) -> Run:
+    """Return a run that was taken for killed, and is known to have failed, so entered in run.json and its spool."""
+    with rundir.locked(run.dir):
+        spool = Spool(run.dir, repair=True)
+        spool.append("finish", status="FAILED", reason=reason, t=last_time(run.dir))
+        spool.close()
+        return rundir.update(run.dir, status="FAILED", reason=reason)
+
+
 def reconcile(run: Run, report: Callable[[str], None] = say, *, send: bool = True) -> Run:
     """Return `run`; one that says RUNNING although its process is gone becomes KILLED, reported in one line.
 

@@ -22,6 +22,8 @@ from gansweep.sweep.faults import DISK_FULL, ERROR, REFUSED, STOPPED, fault_of
 from gansweep.sweep.spawn import ENDS_WITH, MEMORY_GB
 
 _PR_SET_PDEATHSIG = 1
+# Of what a job says of its end the record keeps so much; all of it is in the log.
+_LETTERS_MOST = 1000
 _EXIT = {ledger.FINISHED: 0, ledger.KILLED: 130}
 
 
@@ -101,7 +103,8 @@ def _facts(row: ledger.Row, name: str, reason: str | None, fault: str | None) ->
 
     run_id = str(read(row.dir)["run_id"]) if is_run_dir(row.dir) else None
     losses = losses_of(row.dir) if run_id else {}
-    return {"state": name, "reason": reason, "fault": fault, "run_id": run_id, "losses": losses}
+    said = None if reason is None else reason[:_LETTERS_MOST]
+    return {"state": name, "reason": said, "fault": fault, "run_id": run_id, "losses": losses}
 
 
 def _first_line(error: Exception) -> str:

@@ -67,8 +67,10 @@ def lead(
     from gansweep.runs.tracker import prepare_store
     from gansweep.sweep.board import Board
     from gansweep.sweep.engines import MACHINE, kind_of, open_engine, refuse_launcher
+    from gansweep.sweep.freeze import refuse_incomplete
     from gansweep.sweep.pool import Pool
 
+    refuse_incomplete(directory)
     sweep = ledger.load(directory)
     on_cuda = first.runtime.device != "cpu"
     refuse_launcher(sweep.settings, on_cuda, seeker is not None)
@@ -171,7 +173,7 @@ def to_retry(directory: Path, numbers: Sequence[int]) -> set[int]:
     known = {row.job: row for row in sweep.rows}
     for number in numbers:
         if number not in known:
-            raise UserError(f"{directory}: has no job {number}; jobs are 0 to {max(known)}")
+            raise UserError(f"{directory}: has no job {number}; jobs are 0 to {max(known, default=0)}")
         if known[number].state not in (FAILED, KILLED):
             raise UserError(
                 f"{directory}: job {number} is {known[number].state}; only FAILED and KILLED ones are tried again"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gansweep.runs.liveness import GONE
+from gansweep.runs.launch import start_sender
+from gansweep.runs.liveness import GONE, mark_failed
 from gansweep.runs.rundir import is_run_dir, update
 from gansweep.sweep import faults, ledger
 from gansweep.sweep.freeze import frozen_point
@@ -32,6 +33,8 @@ def settle(row: Row, reason: str, fault: str = faults.GONE) -> Row:
         elif run.record["pid"] == (row.owner or {}).get("pid") and run.record.get("reason") not in (None, GONE):
             # It had been stopped, had kept its state, and was killed while it waited for the tracker.
             facts |= {"reason": run.record["reason"], "fault": faults.STOPPED}
+        elif ended == FAILED and run.status == KILLED:
+            start_sender(mark_failed(run, reason))
     ledger.append(row.sweep_dir, {"kind": "state", "job": row.job, **facts})
     return row_of(row)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -12,6 +13,9 @@ from typing import Any, Protocol
 from gansweep.errors import UserError
 from gansweep.sweep.ledger import Row
 
+# Less than a process needs to say what it lacks; more than any machine has.
+_LEAST_GB, _MOST_GB = 0.5, 1e6
+_MOST_JOBS = 10_000
 RETRIES = ("out_of_memory", "killed", "error")
 MACHINE, SLURM, RAY = "Pool", "Slurm", "Ray"
 
@@ -110,8 +114,14 @@ def check_limits(launcher: Mapping[str, Any]) -> None:
     from gansweep.errors import nearest
 
     most, retries = launcher.get("memory_gb"), launcher.get("retries") or {}
-    if most is not None and (not is_number(most) or most <= 0):
-        raise UserError(f"hydra.launcher.memory_gb={most}: a number of 10⁹ bytes greater than 0, or null")
+    if most is not None and (not is_number(most) or not _LEAST_GB <= most <= _MOST_GB):
+        raise UserError(f"hydra.launcher.memory_gb={most}: a number of 10⁹ bytes, at least {_LEAST_GB}, or null")
+    if not isinstance(retries, Mapping):
+        raise UserError(
+            f"hydra.launcher.retries={retries}: set its keys one by one, as in hydra.launcher.retries.killed=1"
+        )
+    if is_count(launcher.get("n_jobs"), _MOST_JOBS + 1):
+        raise UserError(f"hydra.launcher.n_jobs={launcher['n_jobs']}: at most {_MOST_JOBS:,}")
     for key in ("grace_s", "poll_s"):
         seconds = launcher.get(key, 60)
         if not is_number(seconds) or seconds < 0:
@@ -131,7 +141,7 @@ def check_counts(launcher: Mapping[str, Any], **least: int) -> None:
 
 def is_number(value: object) -> bool:
     """Say whether a setting is a number (true and false are none)."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def is_count(value: object, least: int = 1) -> bool:

@@ -64,7 +64,21 @@ def frozen_point(directory: Path, job: int | str) -> Settings:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
-    return validate(content)
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: cannot be read (no settings)")
+    try:
+        return validate(content)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def refuse_incomplete(directory: Path) -> None:
+    """Raise UserError for a sweep whose frozen code is not there: its jobs would run today's without a word."""
+    for path in (directory / CODE_DIR / "gansweep" / "__init__.py", directory / ORIGIN_FILE):
+        if not path.is_file():
+            raise UserError(f"{path}: is gone, and with it what this sweep was started with; start it anew")
+    if os.pathsep in str(directory):
+        raise UserError(f"{directory}: a sweep's directory has no {os.pathsep} in its path: its code is found by that")
 
 
 def freeze_code(directory: Path, conf_dirs: Sequence[Path] = ()) -> None:

@@ -101,13 +101,13 @@ def begin(
         {"kind": "point", "job": point.number, "overrides": list(point.overrides), "name": point.name}
         for point in points
     ]
-    append(directory, head, *lines)
+    append(directory, head, *lines, new=True)
 
 
-def append(directory: Path, *entries: Mapping[str, Any]) -> None:
-    """Append lines with the time, on the disk when this returns; OSError when it refuses them."""
+def append(directory: Path, *entries: Mapping[str, Any], new: bool = False) -> None:
+    """Append lines with the time, on the disk when this returns; OSError without a record that is not to be `new`."""
     text = "".join(json.dumps({**entry, "t": timestamp()}, ensure_ascii=False) + "\n" for entry in entries)
-    file = os.open(directory / SWEEP_FILE, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    file = os.open(directory / SWEEP_FILE, os.O_RDWR | os.O_APPEND | (os.O_CREAT if new else 0), 0o644)
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
         size = os.fstat(file).st_size
@@ -128,7 +128,7 @@ def state(directory: Path, job: int, name: str, **facts: Any) -> None:
 
 
 def size_bytes(directory: Path) -> int:
-    """Return how long the record is; one that has not grown says what it said. OSError when it is not there."""
+    """Return how long the record is: one that has not grown says what it said. OSError when it is not there."""
     with (directory / SWEEP_FILE).open("rb") as file:
         with contextlib.suppress(OSError):  # as in load
             fcntl.flock(file, fcntl.LOCK_SH)
@@ -161,10 +161,10 @@ def load(directory: Path) -> Sweep:
             elif kind == "ticket":
                 rows[int(entry["job"])].ticket = str(entry["ticket"])
             elif kind == "owner" and sweep is not None:
-                sweep.owner = entry["owner"]
+                sweep.owner = dict(entry["owner"])
             elif kind == "state":
                 _enter(rows[int(entry["job"])], entry)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             damaged += 1
     if sweep is None:
         raise UserError(f"{path}: not a sweep's record (no readable first line)")
@@ -174,7 +174,9 @@ def load(directory: Path) -> Sweep:
 
 def _head(directory: Path, entry: Mapping[str, Any]) -> Sweep:
     cwd = Path(entry.get("cwd") or Path.cwd())
-    return Sweep(entry["id"], directory, list(entry["overrides"]), [], dict(entry["settings"]), cwd)
+    if not isinstance(entry["id"], str) or not isinstance(entry["overrides"], list):
+        raise TypeError("id, overrides")
+    return Sweep(entry["id"], directory, list(map(str, entry["overrides"])), [], dict(entry["settings"]), cwd)
 
 
 def history(directory: Path, job: int) -> list[dict[str, Any]]:
@@ -188,9 +190,18 @@ def history(directory: Path, job: int) -> list[dict[str, Any]]:
     return found
 
 
+_TYPES: dict[str, type] = {"owner": dict, "losses": dict, "attempt": int, "place": int, "memory_halvings": int}
+_TYPES |= {"run_id": str, "reason": str, "fault": str, "ticket": str}
+
+
 def _enter(row: Row, entry: Mapping[str, Any]) -> None:
     if entry["state"] not in _STATES:
         raise ValueError(entry["state"])
+    for name, value in entry.items():
+        if value is not None and name in _TYPES and not isinstance(value, _TYPES[name]):
+            raise TypeError(name)
+    if not all(isinstance(value, int | float) for value in (entry.get("losses") or {}).values()):
+        raise TypeError("losses")
     row.state = entry["state"]
     if row.state in OPEN:
         row.reason = row.fault = None

@@ -71,8 +71,8 @@ class Machine:
 
     def start(self, rows: Sequence[Row]) -> list[Worker]:
         """Start the first of the jobs in a slot whose device can be had, and has room for it."""
-        row = rows[0]
-        if ledger.held(row):  # an earlier process of it is still ending
+        row = next((row for row in rows if not ledger.held(row)), None)  # else an earlier process of it is still ending
+        if row is None:
             return []
         slot = next((slot for slot in self.slots if self._fits(row, slot) and slot.take()), None)
         if slot is None:
@@ -105,6 +105,8 @@ class Machine:
 
     def adopt(self, row: Row) -> Worker | None:
         """Return a job that still runs under a leader who is gone, in its slot."""
+        if row.state == RUNNING and row.owner and alive(row.owner) is False:
+            _end_group(row.owner)
         if row.state != RUNNING or not ledger.runs(row):
             return None
         slot = next((slot for slot in self.slots if slot.place == row.place), None)
@@ -121,8 +123,21 @@ class Machine:
             worker.tell(number)
 
     def free(self, worker: Worker) -> None:
-        """Give a job's slot to others."""
+        """Give a job's slot to others, once nothing is left of the job: what it forked would hold its device."""
         mine = next(one for one in self._running if one is worker)
         self._running.remove(mine)
+        if mine.pid:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(mine.pid, signal.SIGKILL)
         if mine.slot is not None:
             self.slots.append(mine.slot)
+
+
+def _end_group(gone: Mapping[str, Any]) -> None:
+    """End what a job that is gone has left running: the processes of its group, which began after it."""
+    import psutil
+
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
+            if os.getpgid(process.pid) == int(gone["pid"]) and process.create_time() >= float(gone["pid_start"]) - 2:
+                process.kill()

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import os
 import shutil
 from pathlib import Path
 
 from gansweep.errors import UserError
+from gansweep.runs.rundir import SWEEP_FILE
+
+_CLAIM = ".claimed"
 
 
 def claim(root: str, label: str | None = None, now: datetime.datetime | None = None) -> Path:
@@ -38,8 +42,14 @@ def claim_exactly(directory: str, record: str) -> Path:
     path = Path(directory)
     if (path / record).exists():
         raise UserError(f"{path}: already holds a {record}; choose another directory")
+    if record == SWEEP_FILE and os.pathsep in str(path.absolute()):
+        raise UserError(f"{path}: a sweep's directory has no {os.pathsep} in its path: its code is found by that")
     try:
         path.mkdir(parents=True, exist_ok=True)
+        if record == SWEEP_FILE:  # of two who start there at once, one has it
+            os.close(os.open(path / _CLAIM, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        raise UserError(f"{path}: another sweep begins there, or came to nothing; choose another directory") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be made ({error.strerror})") from None
     return path

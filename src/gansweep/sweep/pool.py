@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -136,7 +138,8 @@ class Pool:
         while self.seeker is not None and len(waiting) < room and self.seeker.more(sweep):
             sweep = self._record()
             waiting = self._waiting(sweep)
-        started = self.engine.start(waiting[:room]) if room > 0 and waiting else []
+        offered = waiting if self.seeker is None else waiting[:room]
+        started = self.engine.start(offered) if room > 0 and waiting else []
         self.workers += started
         for worker in started if self.stop is not None else ():  # said while the jobs were being started
             worker.tell(self.stop)  # type: ignore[arg-type]
@@ -158,6 +161,8 @@ class Pool:
                 row = settle(row, reason, fault)
             if row.state == KILLED and row.job in self._given_up:
                 row = prune(row, self._given_up[row.job])
+            if row.fault == faults.DISK_FULL:  # the next ones would meet it too
+                self._refused = self._refused or OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.directory))
             waits_again = self.stop is None and requeue(row, self.launcher.get("retries") or {})
             if self.seeker is not None and not waits_again:
                 self.seeker.ended(row)
@@ -191,7 +196,8 @@ class Pool:
             yield
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                # Who stops a sweep again, while its table is made, is told nothing by losing it.
+                signal.signal(number, signal.SIG_IGN if self.stop and number == signal.SIGTERM else handler)
 
     def _tell_all(self, number: signal.Signals) -> None:
         self.engine.tell(list(self.workers), number)

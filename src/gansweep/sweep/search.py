@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gansweep.errors import Missing, UserError, nearest
+from gansweep.config.listed import MOST
+from gansweep.errors import UserError, nearest
 from gansweep.sweep.outcome import IMPORTANCE_FROM, Objective, Weights
 from gansweep.sweep.space import Axis, suggest
+from gansweep.sweep.study import storage_of
 
-STUDY_FILE = "study.journal"
 SAMPLERS = ("tpe", "cmaes", "random", "grid", "qmc")
 PRUNERS = ("none", "asha", "hyperband", "median")
 # How many of the best points importance looks at, at least.
@@ -51,7 +51,7 @@ class Search:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of samplers that are years old
         self.along, self.wanted = list(along), list(wanted)
         self.study = optuna.create_study(
-            storage=_storage(settings.get("storage"), directory),
+            storage=storage_of(settings.get("storage"), directory),
             pruner=_pruner(settings, steps),
             study_name=name,
             directions=["maximize" if one.maximize else "minimize" for one in wanted],
@@ -128,6 +128,10 @@ class Search:
             return False
         return all(trial.user_attrs.get(_JOB) != number for trial in self.study.get_trials(deepcopy=False))
 
+    def numbers(self) -> set[int]:
+        """Return the numbers of all trials."""
+        return {trial.number for trial in self.study.get_trials(deepcopy=False)}
+
     def told(self, number: int) -> bool:
         """Say whether a trial's end is entered already."""
         return bool(self.study._storage.get_trial(self._trial(number)._trial_id).state.is_finished())
@@ -197,6 +201,13 @@ def check(settings: Mapping[str, Any], along: Sequence[Axis], wanted: Sequence[O
         least = 2 if key == "reduction_factor" else 1
         if not isinstance(settings[key], int) or isinstance(settings[key], bool) or settings[key] < least:
             raise UserError(f"hydra.sweeper.{key}={settings[key]}: a whole number of at least {least}")
+    if settings["n_trials"] > MOST:
+        raise UserError(f"hydra.sweeper.n_trials={settings['n_trials']}: at most {MOST:,}")
+    seed, least_steps = settings.get("seed", 0), settings.get("min_steps")
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**31:
+        raise UserError(f"hydra.sweeper.seed={seed}: a whole number from 0 to {2**31 - 1}")
+    if least_steps is not None and (not isinstance(least_steps, int) or least_steps < 1):
+        raise UserError(f"hydra.sweeper.min_steps={least_steps}: a whole number of at least 1, or null")
     if not wanted:
         raise UserError("objective=[]: a search needs what it is to look for, as in objective=[val/squared_error]")
     if pruner != "none" and len(wanted) > 1:
@@ -215,42 +226,6 @@ def check(settings: Mapping[str, Any], along: Sequence[Axis], wanted: Sequence[O
 
 def _to_minimise(place: int, maximize: bool) -> Callable[[Any], float]:
     return lambda trial: -float(trial.values[place]) if maximize else float(trial.values[place])
-
-
-def refuse_storage(url: str | None) -> None:
-    """Raise UserError for a URL of no database, Missing for one that cannot be reached; a SQLite file is not made."""
-    if not url:
-        return
-    import sqlalchemy
-    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-
-    told = re.sub(r"://[^/@\s]+@", "://…@", str(url))
-    try:
-        parts = sqlalchemy.make_url(url)
-        if parts.get_backend_name() == "sqlite":
-            folder = Path(parts.database or ".").parent
-            if not folder.is_dir():
-                raise UserError(f"hydra.sweeper.storage={told}: there is no folder {folder}")
-            return
-        sqlalchemy.create_engine(parts).connect().close()
-    except ArgumentError:
-        form = "sqlite:///FILE, postgresql+psycopg2://USER:PASSWORD@HOST/NAME and the like"
-        raise UserError(f"hydra.sweeper.storage={told}: not the URL of a database; {form}") from None
-    except ImportError as error:
-        raise Missing(f"hydra.sweeper.storage={told}: pip install {error.name}, or name another driver") from None
-    except SQLAlchemyError as error:
-        why = str(error).splitlines()[0]
-        raise Missing(f"hydra.sweeper.storage={told}: cannot be reached ({why})") from None
-
-
-def _storage(url: str | None, directory: Path) -> Any:
-    """Return where the study is kept: a journal beside the sweep's record (no race, no server), or a database."""
-    if url:
-        return url
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    return JournalStorage(JournalFileBackend(str(directory / STUDY_FILE)))
 
 
 def _sampler(settings: Mapping[str, Any], along: Sequence[Axis], known: int) -> Any:

@@ -36,7 +36,10 @@ def spread(overrides: Sequence[str], multirun: bool, hydra: Session) -> list[str
     if any(line.is_sweep_override() for line in own):
         raise UserError(f"seeds={text}: {own[-1].input_line} gives several seeds already; leave one of the two out")
     fixed = [line.input_line or "" for line in hydra.parse(hydra.normal(rest)) if not line.is_sweep_override()]
-    first = int(hydra.compose(fixed).seed)
+    try:
+        first = int(hydra.compose(fixed).seed)
+    except (TypeError, ValueError):
+        raise UserError(f"seeds={text}: seed must be a whole number, to count on from") from None
     kept = [line for line in rest if line.partition("=")[0] != "seed"]
     return [*kept, "seed=" + ",".join(str(first + n) for n in range(int(text)))]
 

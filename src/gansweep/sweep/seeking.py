@@ -16,8 +16,9 @@ from gansweep.sweep.ledger import FINISHED, PRUNED, RUNNING, Row, Sweep
 from gansweep.sweep.logged import Follower, latest
 from gansweep.sweep.objective import objectives, refuse_unlogged
 from gansweep.sweep.outcome import in_lines, outcome, save
-from gansweep.sweep.search import Search, check, refuse_storage
+from gansweep.sweep.search import Search, check
 from gansweep.sweep.space import axes
+from gansweep.sweep.study import refuse_storage
 
 # A run's way is told to the study in so many parts at most: each entry takes milliseconds.
 _REPORTS_MOST = 100
@@ -26,6 +27,11 @@ _IMPORTANCE_EVERY_S = 10.0
 if TYPE_CHECKING:
     from gansweep.config.compose import Job, Session
     from gansweep.config.settings import Settings
+
+
+# So many choices of a key are composed before a search begins.
+_CHOICES_TRIED = 20
+_STUDY_LOST = "its jobs' runs are whole); begin a new search"
 
 
 class Seeker:
@@ -63,6 +69,9 @@ class Seeker:
         wanted = objectives(job.settings.objective)
         check(self.sweeper, self.along, wanted)
         refuse_storage(self.sweeper.get("storage"))
+        for axis in self.along:  # what is wrong with a later choice, or the upper end, is told now too
+            for other in axis.choices[1:_CHOICES_TRIED] or ([] if axis.choices else [str(axis.high)]):
+                self._job(0, low | {axis.key: other})
         refuse_unlogged(wanted, job.settings, check_run(job.settings))
         return job
 
@@ -70,7 +79,13 @@ class Seeker:
         """Open the sweep's study, or make it, and recover what a kill left of it."""
         wanted = objectives(first.objective)
         self.directory, self._steps = directory, first.steps
-        self.search = Search(directory, sweep.id, self.along, wanted, self.sweeper, first.steps)
+        try:
+            self.search = Search(directory, sweep.id, self.along, wanted, self.sweeper, first.steps)
+            lost = {row.job for row in sweep.rows} - self.search.numbers()
+        except (ValueError, KeyError, LookupError) as error:  # lines that are none
+            raise UserError(f"{directory}: its study cannot be read ({type(error).__name__}: {_STUDY_LOST}") from None
+        if lost:
+            raise UserError(f"{directory}: its study has not the points of this sweep (job {min(lost)}; {_STUDY_LOST}")
         self.search.recover([row.job for row in sweep.rows])
         save(directory, wanted, self.along)
 

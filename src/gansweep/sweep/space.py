@@ -6,15 +6,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gansweep.config.listed import values_of
 from gansweep.errors import UserError
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
+_GREATEST = 1e30
 # Keys of an optimizer that only some kinds read: with another kind they are not chosen at all.
 _READ_BY = {
     "betas": ("adam", "adamw"),
@@ -64,13 +67,21 @@ def axes(parsed: Sequence[Override]) -> list[Axis]:
 def _axis(line: Override) -> Axis:
     key, value = f"{'+' if line.is_add() else ''}{line.key_or_group}", line.value()
     if line.is_discrete_sweep():
-        choices = tuple(line.sweep_string_iterator())
-        if not choices:
-            raise UserError(f"'{line.input_line}': holds no value; a range goes from its lower end up")
+        choices = tuple(values_of(line))
+        twice = [choice for choice in choices if choices.count(choice) > 1] if len(choices) < 1000 else []
+        if twice:
+            raise UserError(f"'{line.input_line}': lists {twice[0]} twice; give each value once")
         return Axis(key, choices=choices)
     interval: Any = value
     low, high, log = interval.start, interval.end, "log" in interval.tags
-    if low >= high:
+    unknown = set(interval.tags) - {"log"}
+    if unknown:
+        raise UserError(f"'{line.input_line}': tag {min(unknown)}: the only one is log")
+    if not (math.isfinite(low) and math.isfinite(high)) or abs(low) > _GREATEST or abs(high) > _GREATEST:
+        raise UserError(f"'{line.input_line}': a range has two ends that are numbers, of at most {_GREATEST:g}")
+    if low == high:
+        raise UserError(f"'{line.input_line}': both ends are {low:g}; write {key}={low:g}")
+    if low > high:
         raise UserError(f"'{line.input_line}': its ends are swapped; interval({high:g},{low:g}) is a range")
     if log and low <= 0:
         raise UserError(f"'{line.input_line}': a logarithmic scale begins above 0")

@@ -95,7 +95,7 @@ def train(request: Request, hydra_main: HydraMain) -> int:
     """Check a request, then run it; returns the exit status. Raises UserError before anything is on the disk."""
     from gansweep.config.compose import search_override, session, shadowed, user_dirs
 
-    if request.multirun and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if request.multirun and os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
         raise UserError("train -m: a sweep's runs are single processes; give torchrun one run at a time")
     if request.resume is not None:
         return _resume(request)
@@ -228,7 +228,7 @@ def _sweep(
 def _plan(jobs: Sequence[Job], launcher: dict[str, Any], request: Request, seeker: Seeker | None = None) -> int:
     from gansweep.sweep.plan import show_plan
 
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
         raise UserError("train --plan: is told by one process; leave torchrun out")
     return show_plan(jobs, launcher, request.json, seeker)
 
