@@ -64,7 +64,9 @@ def test_another_experiment_is_added_and_when_deleted_is_told_with_the_way_back(
     assert not list(database.parent.glob("*.before-*"))
     with sqlite3.connect(database) as connection:
         connection.execute("update experiments set lifecycle_stage = 'deleted' where name = 'another one'")
-    with pytest.raises(UserError, match=r"'another one' was deleted; restore it: mlflow experiments restore -x 2\b"):
+        ((number,),) = connection.execute("select experiment_id from experiments where name = 'another one'")
+    way_back = rf"'another one' was deleted; restore it: mlflow experiments restore -x {number}\b"
+    with pytest.raises(UserError, match=way_back):
         prepare_store(settings)
 
 

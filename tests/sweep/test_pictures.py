@@ -139,7 +139,10 @@ def test_points_over_seeds_are_drawn(tmp_path: Path) -> None:
     assert taller.shape[0] > 4 * image.shape[0] and count(taller, pictures.BEST) == 0  # nobody knows which is better
 
 
-def test_the_table_of_a_search_has_its_objectives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_of_a_search_has_its_objectives(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the paths of logs are short there
     sweep = searched(tmp_path, ONE)
     report.print_status(tmp_path)
     out = capsys.readouterr().out
